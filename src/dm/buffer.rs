@@ -100,16 +100,16 @@ impl Deref for BlockBuf {
 
     fn deref(&self) -> &[u8] {
         // SAFETY: The vector's elements are valid for reads while `self` is borrowed, lie one
-        // after the other, and consist of bytes alone (`repr(C)`, size equal to `BLOCK`). The
-        // product does not overflow: the type invariant bounds it by 1 MiB.
-        unsafe { core::slice::from_raw_parts(self.0.as_ptr().cast(), self.0.len() * BLOCK) }
+        // after the other, and consist of bytes alone (`repr(C)`, size equal to `BLOCK`).
+        unsafe { core::slice::from_raw_parts(self.0.as_ptr().cast(), size_of_val(&*self.0)) }
     }
 }
 
 impl DerefMut for BlockBuf {
     fn deref_mut(&mut self) -> &mut [u8] {
+        let bytes = size_of_val(&*self.0);
         // SAFETY: As in `deref`; the borrow is exclusive.
-        unsafe { core::slice::from_raw_parts_mut(self.0.as_mut_ptr().cast(), self.0.len() * BLOCK) }
+        unsafe { core::slice::from_raw_parts_mut(self.0.as_mut_ptr().cast(), bytes) }
     }
 }
 

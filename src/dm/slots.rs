@@ -59,14 +59,17 @@ impl<P: Send> Slots<P> {
             return Err(EINVAL);
         }
         let mut slots = KVec::with_capacity(count, GFP_KERNEL)?;
-        let mut all = 0;
-        for bit in (0..count).map(|i| 1u64 << i) {
+        let (mut all, mut bit) = (0, 1u64);
+        for _ in 0..count {
             all |= bit;
             let state = UnsafeCell::new(State {
                 table: ptr::null(),
                 payload: None,
             });
-            slots.push(Slot { bit, state }, GFP_KERNEL)?;
+            slots
+                .push_within_capacity(Slot { bit, state })
+                .map_err(|_| ENOMEM)?;
+            bit <<= 1;
         }
         // INVARIANT: All slots are free; nothing here pushes to `slots` again.
         KBox::pin_init(
