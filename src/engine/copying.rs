@@ -1,0 +1,224 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! The copying: the background's next copy, copies that host writes wait for, and results.
+
+use super::clears::{Clear, MAX_CLEARS};
+use super::copier::{Copy, CopyResult, Next};
+use super::engine::{Engine, MetadataMode, Shared};
+use super::maps::{Mode, Role};
+use super::run::Run;
+use super::settings::BadWord;
+use super::storage::Storage;
+
+/// What the background does next.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Background {
+    /// Make this copy.
+    Copy(Copy),
+    /// Nothing before this time.
+    NotBefore(u64),
+    /// Nothing until something changes.
+    Nothing,
+}
+
+/// What follows when a copy is done.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum CopyOutcome {
+    /// Waiting requests and the next copies may be looked at again.
+    Settled,
+    /// Requests that waited for the copy of these extents fail: tell their tickets.
+    Failed(Run),
+}
+
+/// What the copy is doing, as the status line says.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Activity {
+    /// There is nothing to copy.
+    Idle,
+    /// Extents are being copied, or will be as soon as pace permits.
+    Copying,
+    /// It waits for `resume_copy` or for the device to be resumed.
+    Paused,
+    /// Nothing makes progress.
+    Stalled,
+}
+
+impl Activity {
+    /// As it is shown.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Idle => "idle",
+            Self::Copying => "copying",
+            Self::Paused => "paused",
+            Self::Stalled => "stalled",
+        }
+    }
+}
+
+impl<S: Storage> Engine<S> {
+    /// The background's next copy. `host_seen`: the host has sent requests since the last call.
+    pub fn next_copy(&mut self, shared: &Shared<S>, now: u64, host_seen: bool) -> Background {
+        if host_seen {
+            self.pace.host_seen(now);
+        }
+        if let Some(copy) = self.copier.next_hurried_piece() {
+            self.pace.started(now, copy.sectors.len(), &self.settings);
+            return Background::Copy(copy);
+        }
+        if self.activity(shared) == Activity::Idle || self.held_back() {
+            return Background::Nothing;
+        }
+        let next_at = self
+            .pace
+            .next_at(now, self.copier.running(), &self.settings);
+        if next_at > now {
+            return Background::NotBefore(next_at);
+        }
+        let was_stalled = self.copier.is_stalled();
+        let copy = self
+            .copier
+            .next_piece()
+            .or_else(|| self.start_background(shared, now));
+        self.event |= self.copier.is_stalled() && !was_stalled;
+        match copy {
+            Some(copy) => {
+                self.pace.started(now, copy.sectors.len(), &self.settings);
+                Background::Copy(copy)
+            }
+            None if self.copier.not_before() > now && self.copier.running() == 0 => {
+                Background::NotBefore(self.copier.not_before())
+            }
+            None => Background::Nothing,
+        }
+    }
+
+    fn held_back(&self) -> bool {
+        // Half of the queue of clears is left to the host's overwrites.
+        let crowded = self.clears.waiting() >= MAX_CLEARS / 2;
+        self.paused || self.quiesced || crowded || self.metadata_mode != MetadataMode::ReadWrite
+    }
+
+    fn start_background(&mut self, shared: &Shared<S>, now: u64) -> Option<Copy> {
+        if self.copier.background() >= self.settings.copy_jobs as usize || !self.clears.reserve() {
+            return None;
+        }
+        let piece = u64::from(self.settings.copy_size);
+        let limit = self.geometry.extent_of(piece);
+        let all = self.geometry.all();
+        let view = shared.maps.view();
+        let run = self.copier.choose(view.cdm, all, &self.holds, limit, now);
+        let copy = run.and_then(|run| {
+            self.copier
+                .start(&mut self.holds, &self.geometry, run, piece, false, now)
+        });
+        if copy.is_none() {
+            self.clears.cancel();
+        }
+        copy
+    }
+
+    /// Starts the copy of an extent that a host write waits for. It ignores pause and rates. `None`
+    /// if somebody holds the extent or there is no place.
+    pub(super) fn start_urgent(&mut self, extent: u64, now: u64) -> Option<Copy> {
+        if !self.clears.reserve() {
+            return None;
+        }
+        let piece = u64::from(self.settings.copy_size);
+        let run = Run::one(extent);
+        let copy = self
+            .copier
+            .start(&mut self.holds, &self.geometry, run, piece, true, now);
+        match copy {
+            Some(copy) => self.pace.started(now, copy.sectors.len(), &self.settings),
+            None => self.clears.cancel(),
+        }
+        copy
+    }
+
+    /// Takes the result of a copy.
+    pub fn copy_done(
+        &mut self,
+        shared: &Shared<S>,
+        job: usize,
+        result: CopyResult,
+        now: u64,
+    ) -> CopyOutcome {
+        self.count_errors(result);
+        let was_stalled = self.copier.is_stalled();
+        let next = self.copier.done(&mut self.holds, job, result, now);
+        self.event |= self.copier.is_stalled() && !was_stalled;
+        match next {
+            Next::Parked | Next::Unknown => CopyOutcome::Settled,
+            Next::Done(ended) => {
+                if !ended.urgent {
+                    self.pace.done(now, ended.started_at);
+                }
+                if self.copier.succeeded() {
+                    self.event = true;
+                }
+                self.cleared(
+                    shared,
+                    Clear {
+                        run: ended.extents,
+                        overwritten: false,
+                    },
+                    now,
+                );
+                CopyOutcome::Settled
+            }
+            Next::Failed(ended) => {
+                self.clears.cancel();
+                if ended.urgent {
+                    CopyOutcome::Failed(ended.extents)
+                } else {
+                    CopyOutcome::Settled
+                }
+            }
+        }
+    }
+
+    fn count_errors(&mut self, result: CopyResult) {
+        if result.read_error {
+            self.errors.clone = self.errors.clone.saturating_add(1);
+        }
+        if result.write_error {
+            self.errors.source = self.errors.source.saturating_add(1);
+        }
+    }
+
+    /// What the copy is doing.
+    pub fn activity(&self, shared: &Shared<S>) -> Activity {
+        if shared.maps.state().mode != Mode::Restoring || shared.maps.count(Role::Cdm) == 0 {
+            return Activity::Idle;
+        }
+        if self.copier.is_stalled() || self.metadata_mode != MetadataMode::ReadWrite {
+            return Activity::Stalled;
+        }
+        if self.paused || self.quiesced {
+            return Activity::Paused;
+        }
+        Activity::Copying
+    }
+
+    /// `pause_copy` and `resume_copy`.
+    pub fn set_paused(&mut self, paused: bool) {
+        self.paused = paused;
+    }
+
+    /// Stops the background before a suspend, and lets it go on after a resume.
+    pub fn quiesce(&mut self, quiesced: bool) {
+        self.quiesced = quiesced;
+    }
+
+    /// Whether any copy is in flight.
+    pub fn is_copying(&self) -> bool {
+        self.copier.running() > 0 || self.copier.urgent() > 0
+    }
+
+    /// Changes a core arg.
+    pub fn set(&mut self, key: &[u8], value: &[u8]) -> Result<(), BadWord> {
+        self.settings.set(key, value)?;
+        self.pace.reset();
+        Ok(())
+    }
+}

@@ -1,0 +1,288 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! The engine: everything behind the fast path, as one state machine.
+//!
+//! The target calls it with what has happened (a request was deferred, a copy, a flush or a write
+//! of metadata is done) and gets back what to do next. It never waits and never does I/O. One
+//! caller at a time changes it (the target keeps it in a mutex); what the fast path looks at is in
+//! [`Shared`], without a lock.
+//!
+//! Who waits for whom, so that nobody waits in a circle:
+//!
+//! ```text
+//!   deferred write -> hold of a copy or an overwrite -> I/O on source and clone
+//!   deferred write -> its batch in the journal       -> I/O on metadata
+//!   host flush     -> source flush -> clears in the journal -> I/O on metadata
+//!   journal batch  -> checkpoint (ring full)         -> I/O on metadata
+//! ```
+//!
+//! Copies, overwrites and metadata I/O wait for nothing above them.
+
+use super::clears::Clears;
+use super::copier::Copier;
+use super::format::fingerprint::Fingerprint;
+use super::format::layout::Layout;
+use super::format::superblock::Superblock;
+use super::format::table::Entry;
+use super::geometry::Geometry;
+use super::holds::Holds;
+use super::maps::{Maps, Mode, Role};
+use super::pace::Pace;
+use super::settings::{Features, Settings};
+use super::storage::{NoMemory, Storage};
+use super::touches::Touches;
+
+use super::atomics::{AtomicU64, Ordering};
+use super::bitmap::Bitmap;
+use super::journal::Journal;
+
+/// What the fast path looks at, without a lock.
+pub struct Shared<S: Storage> {
+    /// The maps.
+    pub maps: Maps<S::Array<AtomicU64>>,
+    /// Mirrors [`Clears::completed`]: a flush notes it when it is submitted.
+    completed: AtomicU64,
+    /// Mirrors [`Clears::durable`].
+    durable: AtomicU64,
+    /// Counts source flushes that failed and lost what was to become durable.
+    losses: AtomicU64,
+    /// How many of these the host has been told of, by a flush of its own that failed.
+    reported: AtomicU64,
+}
+
+impl<S: Storage> Shared<S> {
+    /// Maps for `geometry`, nothing loaded.
+    pub fn new(geometry: Geometry) -> Result<Self, NoMemory> {
+        let words = Bitmap::<S::Array<AtomicU64>>::words_for(geometry.extents());
+        let zeroed = || S::filled(words, || AtomicU64::new(0));
+        Ok(Self {
+            maps: Maps::new(geometry, [zeroed()?, zeroed()?]),
+            completed: AtomicU64::new(0),
+            durable: AtomicU64::new(0),
+            losses: AtomicU64::new(0),
+            reported: AtomicU64::new(0),
+        })
+    }
+
+    /// What a flush that is submitted now covers, and what a FUA write that is done now waits for.
+    pub fn sync_point(&self) -> SyncPoint {
+        SyncPoint {
+            mark: self.completed.load(Ordering::Acquire),
+            losses: self.losses.load(Ordering::Acquire),
+        }
+    }
+
+    /// Whether all that `point` waits for is durable and nothing was lost: then a flush or FUA
+    /// write that has succeeded on the source is done.
+    pub fn is_settled(&self, point: SyncPoint) -> bool {
+        let losses = self.losses.load(Ordering::Acquire);
+        self.durable.load(Ordering::Acquire) >= point.mark
+            && losses == point.losses
+            && losses == self.reported.load(Ordering::Acquire)
+    }
+
+    pub(super) fn count_loss(&self) {
+        self.losses.fetch_add(1, Ordering::AcqRel);
+    }
+
+    /// Whether a loss is still to be reported to the host; it counts as reported from now on.
+    pub(super) fn take_unreported(&self) -> bool {
+        let losses = self.losses.load(Ordering::Acquire);
+        self.reported.swap(losses, Ordering::AcqRel) != losses
+    }
+
+    pub(super) fn losses(&self) -> u64 {
+        self.losses.load(Ordering::Acquire)
+    }
+}
+
+/// A point in the order of clears that a flush or a FUA write waits for.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct SyncPoint {
+    pub(super) mark: u64,
+    pub(super) losses: u64,
+}
+
+/// The state of the metadata device.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum MetadataMode {
+    /// All is well.
+    ReadWrite,
+    /// A write has failed: nothing new can be recorded until the next load.
+    ReadOnly,
+    /// The truth on the device is unknown until the next load.
+    Fail,
+}
+
+impl MetadataMode {
+    /// As it is shown.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::ReadWrite => "rw",
+            Self::ReadOnly => "ro",
+            Self::Fail => "fail",
+        }
+    }
+}
+
+/// Failed requests since load, by device.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Errors {
+    /// Of the clone.
+    pub clone: u64,
+    /// Of the source.
+    pub source: u64,
+    /// Of the metadata device.
+    pub metadata: u64,
+}
+
+/// The engine's state.
+pub struct Engine<S: Storage> {
+    pub(super) geometry: Geometry,
+    pub(super) layout: Layout,
+    /// As last written, or as it is to be written next.
+    pub(super) superblock: Superblock,
+    pub(super) table: S::Array<Entry>,
+    pub(super) journal: Journal,
+    pub(super) touches: Touches<S>,
+    pub(super) clears: Clears<S>,
+    pub(super) holds: Holds<S>,
+    pub(super) copier: Copier<S>,
+    pub(super) pace: Pace,
+    /// The slot table differs from the one on the device.
+    pub(super) table_changed: bool,
+    /// When the oldest clear that is not durable completed.
+    pub(super) oldest_clear: u64,
+    /// The background copy waits: by message or feature.
+    pub(super) paused: bool,
+    /// The background copy waits: the device is about to be suspended.
+    pub(super) quiesced: bool,
+    /// Something has happened that `dmsetup wait` waits for.
+    pub(super) event: bool,
+    /// The features given.
+    pub features: Features,
+    /// The core args now.
+    pub settings: Settings,
+    /// Failed requests.
+    pub errors: Errors,
+    pub(super) metadata_mode: MetadataMode,
+}
+
+impl<S: Storage> Engine<S> {
+    /// An engine with nothing loaded.
+    pub fn new(
+        geometry: Geometry,
+        features: Features,
+        settings: Settings,
+    ) -> Result<Self, NoMemory> {
+        let layout = Layout::new(geometry.extents());
+        Ok(Self {
+            geometry,
+            layout,
+            superblock: Superblock {
+                uuid: [0; 16],
+                length: geometry.length(),
+                extent_sectors: geometry.extent_sectors(),
+                generation: 0,
+                activation: 0,
+                clean: true,
+                roles_swapped: false,
+                mode: Mode::Tracking,
+                tail: 0,
+                chain: 0,
+                table_area: 0,
+                table_crc: 0,
+                begun_with: 0,
+                clone: Fingerprint::new(0),
+            },
+            table: S::filled(layout.entries() as usize, || Entry::ZEROS)?,
+            journal: Journal::default(),
+            touches: Touches::new()?,
+            clears: Clears::new()?,
+            holds: Holds::new()?,
+            copier: Copier::new()?,
+            pace: Pace::default(),
+            table_changed: false,
+            oldest_clear: 0,
+            paused: features.no_copy,
+            quiesced: true,
+            event: false,
+            features,
+            settings,
+            errors: Errors::default(),
+            metadata_mode: MetadataMode::ReadWrite,
+        })
+    }
+
+    /// Where things are on the metadata device.
+    pub fn layout(&self) -> &Layout {
+        &self.layout
+    }
+
+    /// The clone's fingerprint as recorded.
+    pub fn fingerprint(&self) -> &Fingerprint {
+        &self.superblock.clone
+    }
+
+    /// The state of the metadata device.
+    pub fn metadata_mode(&self) -> MetadataMode {
+        self.metadata_mode
+    }
+
+    /// Extents restored, by copy or overwrite, in the restore that runs or ran last.
+    pub fn restored(&self, shared: &Shared<S>) -> u64 {
+        let begun_with = self.superblock.begun_with;
+        match shared.maps.state().mode {
+            Mode::Unloaded => 0,
+            Mode::Tracking => begun_with,
+            Mode::Restoring => begun_with.saturating_sub(shared.maps.count(Role::Cdm)),
+        }
+    }
+
+    /// Extents being copied.
+    pub fn copying(&self) -> u64 {
+        self.copier.copying()
+    }
+
+    /// Whether something has happened since the last call that is an event for `dmsetup wait`.
+    pub fn take_event(&mut self) -> bool {
+        core::mem::take(&mut self.event)
+    }
+
+    /// Marks the map blocks that `run` lies in, in the map of `role`, as changed.
+    pub(super) fn mark_dirty(&mut self, shared: &Shared<S>, role: Role, run: super::run::Run) {
+        let number = shared.maps.number(role);
+        for block in super::format::mapblock::blocks_of(run) {
+            let entry = self.layout.entry(number, block);
+            if let Some(entry) = self.table.get_mut(entry as usize) {
+                entry.dirty = true;
+            }
+        }
+    }
+
+    /// Lets the fast path see how far the clears have come.
+    pub(super) fn publish_clears(&self, shared: &Shared<S>) {
+        shared
+            .completed
+            .store(self.clears.completed(), Ordering::Release);
+        shared
+            .durable
+            .store(self.clears.durable(), Ordering::Release);
+    }
+
+    /// A write of metadata has failed for good.
+    pub(super) fn metadata_lost(&mut self, shared: &Shared<S>, mode: MetadataMode) {
+        if self.metadata_mode == MetadataMode::Fail || self.metadata_mode == mode {
+            return;
+        }
+        self.metadata_mode = mode;
+        self.event = true;
+        if mode == MetadataMode::Fail {
+            let state = shared.maps.state();
+            shared.maps.set_state(super::maps::State {
+                failed: true,
+                ..state
+            });
+        }
+    }
+}

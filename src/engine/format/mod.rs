@@ -1,0 +1,108 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! What is on the metadata device, block by block. The page `metadata-format` of the
+//! documentation describes the same in words.
+
+pub mod bytes;
+pub mod event;
+pub mod fingerprint;
+pub mod journal;
+pub mod layout;
+pub mod mapblock;
+pub mod superblock;
+pub mod table;
+
+/// A block of metadata, in bytes.
+pub const BLOCK: usize = 4096;
+/// A block of metadata, in sectors.
+pub const BLOCK_SECTORS: u64 = 8;
+/// The header of journal, table and map blocks, in bytes.
+pub const HEADER: usize = 64;
+
+/// A block of metadata in memory.
+pub type Block = [u8; BLOCK];
+
+/// Why metadata is refused. Nothing is ever repaired silently.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Refusal {
+    /// The first 1 MiB is zero and the table does not say `format`.
+    Blank,
+    /// No superblock of this target, and not blank.
+    Foreign,
+    /// A superblock is of this target but fails its checksum, or only one of the two is there.
+    SuperblockDamaged,
+    /// The two superblocks do not follow one another.
+    SuperblocksDisagree,
+    /// A later version of the format.
+    Version,
+    /// It uses features that this version does not know.
+    Features,
+    /// A superblock with a good checksum says what cannot be.
+    SuperblockInvalid,
+    /// Made for another length.
+    OtherLength,
+    /// Made for another extent size.
+    OtherExtentSize,
+    /// The metadata device is smaller than the metadata on it.
+    Truncated,
+    /// The clone's size is not the one that was recorded.
+    CloneSize,
+    /// The clone's content is not the one that was recorded.
+    CloneContent,
+    /// A block of the slot table fails its checksum.
+    TableDamaged,
+    /// The slot table as a whole is not the one that the superblock names.
+    TableMismatch,
+    /// An entry of the slot table says what cannot be.
+    TableInvalid,
+    /// A map block fails its checksum.
+    MapDamaged,
+    /// A map block is intact but not the one that the slot table names.
+    MapMismatch,
+    /// A map block has bits behind the last extent.
+    MapInvalid,
+    /// A journal block fails its checksum though the device was shut down cleanly.
+    JournalDamagedClean,
+    /// A bad journal block has valid later ones behind it.
+    JournalHole,
+    /// The journal has blocks though the device was shut down cleanly.
+    JournalNotEmpty,
+    /// A journal block with a good checksum has an event that cannot be.
+    JournalInvalid,
+    /// The journal finishes a restore while extents are unrestored.
+    JournalFinishEarly,
+    /// `assume_different` while a restore is under way.
+    DifferentWhileRestoring,
+}
+
+impl Refusal {
+    /// The reason in words, distinct for each.
+    pub fn reason(self) -> &'static str {
+        match self {
+            Self::Blank => "metadata device is blank and 'format' was not given",
+            Self::Foreign => "metadata device holds something else",
+            Self::SuperblockDamaged => "metadata superblock is damaged",
+            Self::SuperblocksDisagree => "metadata superblocks do not follow one another",
+            Self::Version => "metadata format version is not supported",
+            Self::Features => "metadata uses unknown features",
+            Self::SuperblockInvalid => "metadata superblock is invalid",
+            Self::OtherLength => "metadata was made for another length",
+            Self::OtherExtentSize => "metadata was made for another extent size",
+            Self::Truncated => "metadata device is smaller than its metadata",
+            Self::CloneSize => "clone is not of the recorded size",
+            Self::CloneContent => "clone does not have the recorded content",
+            Self::TableDamaged => "metadata slot table is damaged",
+            Self::TableMismatch => "metadata slot table is not the one the superblock names",
+            Self::TableInvalid => "metadata slot table is invalid",
+            Self::MapDamaged => "metadata map block is damaged",
+            Self::MapMismatch => "metadata map block is not the one the slot table names",
+            Self::MapInvalid => "metadata map block has bits behind the end",
+            Self::JournalDamagedClean => "metadata journal is damaged after a clean shutdown",
+            Self::JournalHole => "metadata journal has a damaged block before valid ones",
+            Self::JournalNotEmpty => "metadata journal is not empty after a clean shutdown",
+            Self::JournalInvalid => "metadata journal has an invalid event",
+            Self::JournalFinishEarly => "metadata journal finishes a restore too early",
+            Self::DifferentWhileRestoring => "assume_different is refused while restoring",
+        }
+    }
+}

@@ -1,0 +1,239 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! Group commit: one journal block makes a batch of first touches and clears durable.
+//!
+//! One block is written at a time. Rules kept here:
+//!
+//! - *Set before write*: the bits of first touches become visible when their block is durable.
+//! - *Clear after durable*: only clears that a source flush has covered go into a block.
+//! - *Finish last*: `restore finished` goes behind every clear, in the same block or a later one.
+//! - A block is retried with the same bytes, then never touched again.
+
+use super::clears::Clear;
+use super::engine::{Engine, MetadataMode, Shared};
+use super::format::event::Event;
+use super::format::journal::{Place, Writer};
+use super::format::layout::JOURNAL_BLOCKS;
+use super::format::Block;
+use super::maps::{Mode, Role};
+use super::storage::Storage;
+
+/// How often a block is written again before the metadata device counts as lost.
+const RETRIES: u32 = 3;
+/// Blocks that are always left free in the ring.
+const RESERVE: u64 = 2;
+/// From so many blocks in use on, an idle moment is used for a checkpoint.
+const CHECKPOINT_AT: u64 = JOURNAL_BLOCKS / 2;
+
+/// The block that is being written.
+#[derive(Clone, Copy, Debug)]
+struct InFlight {
+    crc: u32,
+    clears_to: u64,
+    finish: bool,
+    tries: u32,
+}
+
+/// Where the journal is.
+#[derive(Debug, Default)]
+pub struct Journal {
+    /// The next block's sequence number.
+    pub(super) sequence: u64,
+    /// The checksum of the block before it.
+    pub(super) chain: u32,
+    in_flight: Option<InFlight>,
+}
+
+/// What the journal wants done.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Commit {
+    /// Nothing now.
+    Nothing,
+    /// Write the block that was filled to this place, in blocks, with FUA.
+    Write(u64),
+    /// Make a checkpoint first: the ring is full.
+    Checkpoint,
+}
+
+/// What follows when a block was written.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Written {
+    /// Requests that waited for it may look again.
+    Done,
+    /// Write the same bytes to the same place again.
+    Again,
+}
+
+impl<S: Storage> Engine<S> {
+    /// Fills `block` with the next batch, if there is one and none is being written.
+    pub fn next_commit(&mut self, shared: &Shared<S>, block: &mut Block) -> Commit {
+        let ready = self.clears.durable() < self.clears.covered();
+        let finish = self.may_finish(shared);
+        let idle =
+            self.journal.in_flight.is_none() && self.metadata_mode == MetadataMode::ReadWrite;
+        if !idle || !(ready || finish || self.touches.any()) {
+            return Commit::Nothing;
+        }
+        if self.journal_used() >= JOURNAL_BLOCKS.saturating_sub(RESERVE) {
+            return Commit::Checkpoint;
+        }
+        self.fill(block, finish)
+    }
+
+    /// Whether a checkpoint is due, though none is needed yet.
+    pub fn wants_checkpoint(&self) -> bool {
+        self.journal.in_flight.is_none()
+            && self.metadata_mode == MetadataMode::ReadWrite
+            && self.journal_used() >= CHECKPOINT_AT
+    }
+
+    /// Whether a block is being written.
+    pub fn is_committing(&self) -> bool {
+        self.journal.in_flight.is_some()
+    }
+
+    /// Whether anything waits for a journal block that could be written now or after a flush.
+    pub fn has_uncommitted(&self, shared: &Shared<S>) -> bool {
+        self.metadata_mode == MetadataMode::ReadWrite
+            && (self.is_committing()
+                || self.touches.any()
+                || self.clears.waiting() > 0
+                || self.may_finish(shared))
+    }
+
+    fn journal_used(&self) -> u64 {
+        self.journal.sequence.saturating_sub(self.superblock.tail)
+    }
+
+    /// Whether nothing but clears that are already covered stands before the end of the restore.
+    fn may_finish(&self, shared: &Shared<S>) -> bool {
+        let maps = &shared.maps;
+        maps.state().mode == Mode::Restoring
+            && maps.count(Role::Cdm) == 0
+            && self.clears.covered() == self.clears.completed()
+            && self.holds.len() == 0
+    }
+
+    fn fill(&mut self, block: &mut Block, may_finish: bool) -> Commit {
+        let place = Place {
+            uuid: self.superblock.uuid,
+            activation: self.superblock.activation,
+            sequence: self.journal.sequence,
+            chain: self.journal.chain,
+        };
+        self.touches.start_writing();
+        let mut writer = Writer::new(block, &place);
+        for run in self.touches.writing() {
+            writer.push(Event::Touched(*run));
+        }
+        let mut clears_to = self.clears.durable();
+        for clear in self
+            .clears
+            .range(self.clears.durable(), self.clears.covered())
+        {
+            // The last place is for the end of the restore.
+            if writer.room() <= 1 {
+                break;
+            }
+            if let Some(event) = clear_event(clear) {
+                writer.push(event);
+            }
+            clears_to = clears_to.saturating_add(1);
+        }
+        let finish = may_finish && clears_to == self.clears.completed();
+        if finish {
+            writer.push(Event::RestoreFinished);
+        }
+        let crc = writer.finish();
+        self.journal.in_flight = Some(InFlight {
+            crc,
+            clears_to,
+            finish,
+            tries: 0,
+        });
+        Commit::Write(self.layout.journal(self.journal.sequence))
+    }
+
+    /// Takes the result of the block's write.
+    pub fn commit_written(&mut self, shared: &Shared<S>, ok: bool) -> Written {
+        let Some(mut in_flight) = self.journal.in_flight.take() else {
+            return Written::Done;
+        };
+        if !ok {
+            self.errors.metadata = self.errors.metadata.saturating_add(1);
+            in_flight.tries = in_flight.tries.saturating_add(1);
+            if in_flight.tries <= RETRIES {
+                self.journal.in_flight = Some(in_flight);
+                return Written::Again;
+            }
+            // The block may yet have landed. First touches and clears are true either way; for
+            // the end of the restore it decides about the mode.
+            let mode = if in_flight.finish {
+                MetadataMode::Fail
+            } else {
+                MetadataMode::ReadOnly
+            };
+            self.metadata_lost(shared, mode);
+            return Written::Done;
+        }
+        self.journal.chain = in_flight.crc;
+        self.journal.sequence = self.journal.sequence.saturating_add(1);
+        self.publish_touches(shared);
+        self.publish_durable_clears(shared, in_flight.clears_to);
+        if in_flight.finish {
+            self.finish_restore(shared);
+        }
+        Written::Done
+    }
+
+    /// The bits of first touches become visible: they are durable.
+    fn publish_touches(&mut self, shared: &Shared<S>) {
+        let role = if shared.maps.state().mode == Mode::Restoring {
+            Role::Prm
+        } else {
+            Role::Cdm
+        };
+        for i in 0..self.touches.writing().len() {
+            if let Some(run) = self.touches.writing().get(i).copied() {
+                shared.maps.set(role, run);
+                self.mark_dirty(shared, role, run);
+            }
+        }
+        self.touches.written();
+    }
+
+    fn publish_durable_clears(&mut self, shared: &Shared<S>, to: u64) {
+        for at in self.clears.durable()..to {
+            let Some(clear) = self.clears.range(at, at.saturating_add(1)).next() else {
+                continue;
+            };
+            self.mark_dirty(shared, Role::Cdm, clear.run);
+            if clear.overwritten {
+                self.mark_dirty(shared, Role::Prm, clear.run);
+            }
+        }
+        self.clears.committed(to);
+        self.publish_clears(shared);
+    }
+
+    /// The restore is over and durably so: the protected restore map becomes the delta map.
+    fn finish_restore(&mut self, shared: &Shared<S>) {
+        let state = shared.maps.state().finished();
+        shared.maps.set_state(state);
+        self.superblock.mode = state.mode;
+        self.superblock.roles_swapped = state.roles_swapped;
+        self.copier.reset();
+        self.event = true;
+    }
+}
+
+/// The event for a clear; none if a failed flush has undone it.
+fn clear_event(clear: Clear) -> Option<Event> {
+    if clear.run.is_empty() {
+        None
+    } else if clear.overwritten {
+        Some(Event::Overwritten(clear.run))
+    } else {
+        Some(Event::Restored(clear.run))
+    }
+}

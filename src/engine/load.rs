@@ -1,0 +1,305 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! Loading: from the metadata device to the maps in memory, and recovery after a crash.
+//!
+//! Steps, in this order: [`Engine::adopt`] the superblock, [`Engine::load_table`] for each block of
+//! the slot table, [`Engine::load_map`] for each map block that is in a slot, [`Engine::replay`]
+//! the journal, then a checkpoint for [`Purpose::Activated`](super::checkpoint::Purpose). Nothing is
+//! written before that, so what is refused stays as it was.
+
+use super::bitmap::WORD_BITS;
+use super::engine::{Engine, MetadataMode, Shared};
+use super::format::event::Event;
+use super::format::fingerprint::Fingerprint;
+use super::format::journal::{Place, Reader};
+use super::format::layout::JOURNAL_BLOCKS;
+use super::format::mapblock::{self, extents_of, WORDS_PER_BLOCK};
+use super::format::superblock::Superblock;
+use super::format::table::{self, Entry, ENTRIES_PER_BLOCK};
+use super::format::{bytes, Block, Refusal};
+use super::geometry::Geometry;
+use super::maps::{Maps, Mode, Role, State};
+use super::run::Run;
+use super::storage::Storage;
+
+/// Checks that metadata belongs to this table line. `sectors` is the size of the metadata device,
+/// `clone_sectors` that of the clone.
+pub fn check_identity(
+    superblock: &Superblock,
+    geometry: &Geometry,
+    needed: u64,
+    sectors: u64,
+    clone_sectors: u64,
+) -> Result<(), Refusal> {
+    if superblock.length != geometry.length() {
+        return Err(Refusal::OtherLength);
+    }
+    if superblock.extent_sectors != geometry.extent_sectors() {
+        return Err(Refusal::OtherExtentSize);
+    }
+    if sectors < needed {
+        return Err(Refusal::Truncated);
+    }
+    if superblock.clone.sectors != clone_sectors {
+        return Err(Refusal::CloneSize);
+    }
+    Ok(())
+}
+
+impl<S: Storage> Engine<S> {
+    /// Prepares blank metadata, in memory: a checkpoint for `Suspended` and one for `Activated`
+    /// write it.
+    pub fn format(
+        &mut self,
+        shared: &Shared<S>,
+        uuid: [u8; 16],
+        clone: Fingerprint,
+        identical: bool,
+    ) {
+        self.superblock.uuid = uuid;
+        self.superblock.clone = clone;
+        // No block of an older history on the same device can carry this on.
+        self.journal.chain = bytes::get_u32(&uuid, 0);
+        shared.maps.set_state(State {
+            mode: Mode::Tracking,
+            ..State::UNLOADED
+        });
+        let content = if identical { Entry::ZEROS } else { Entry::ONES };
+        self.fill_map(shared, Role::Cdm, content);
+        self.fill_map(shared, Role::Prm, Entry::ZEROS);
+    }
+
+    /// Takes a superblock that was chosen and checked.
+    pub fn adopt(&mut self, shared: &Shared<S>, superblock: Superblock) {
+        self.journal.sequence = superblock.tail;
+        self.journal.chain = superblock.chain;
+        shared.maps.set_state(State {
+            mode: superblock.mode,
+            roles_swapped: superblock.roles_swapped,
+            failed: false,
+        });
+        self.superblock = superblock;
+        self.metadata_mode = MetadataMode::ReadWrite;
+    }
+
+    /// Place in blocks of block `index` of the slot table in use; `None` behind the last.
+    pub fn table_place(&self, index: u64) -> Option<u64> {
+        (index < self.layout.table_blocks())
+            .then(|| self.layout.table(self.superblock.table_area, index))
+    }
+
+    /// Takes block `index` of the slot table. `crc` is 0 at first and what the last call returned
+    /// from then on.
+    pub fn load_table(&mut self, index: u64, block: &Block, crc: u32) -> Result<u32, Refusal> {
+        let own = table::check(block, index).ok_or(Refusal::TableDamaged)?;
+        let first = index.saturating_mul(ENTRIES_PER_BLOCK) as usize;
+        let entries = self
+            .table
+            .iter_mut()
+            .skip(first)
+            .take(ENTRIES_PER_BLOCK as usize);
+        for (i, entry) in entries.enumerate() {
+            *entry = table::decode(block, i).ok_or(Refusal::TableInvalid)?;
+        }
+        Ok(table::chain(crc, own))
+    }
+
+    /// Checks the slot table as a whole.
+    pub fn check_table(&self, crc: u32) -> Result<(), Refusal> {
+        if crc == self.superblock.table_crc {
+            Ok(())
+        } else {
+            Err(Refusal::TableMismatch)
+        }
+    }
+
+    /// Place in blocks of the map block with table entry `entry`: `None` if it is in no slot, and
+    /// then its bits are loaded by the call itself.
+    pub fn map_place(&self, shared: &Shared<S>, entry: u64) -> Option<u64> {
+        let found = self.table.get(entry as usize)?;
+        match found.slot() {
+            Some(slot) => Some(self.layout.map(entry, slot)),
+            None => {
+                self.load_uniform(shared, entry, found.place == table::Place::Ones);
+                None
+            }
+        }
+    }
+
+    /// Sets or clears every bit of the map block with table entry `entry`.
+    pub(super) fn load_uniform(&self, shared: &Shared<S>, entry: u64, ones: bool) {
+        let (map, index) = self.map_of(entry);
+        let own = extents_of(index, self.geometry.extents());
+        let bitmap = shared.maps.numbered(map);
+        if ones {
+            bitmap.set(own);
+        } else {
+            bitmap.clear(own);
+        }
+    }
+
+    /// Takes the map block with table entry `entry`.
+    pub fn load_map(&self, shared: &Shared<S>, entry: u64, block: &Block) -> Result<(), Refusal> {
+        let crc = mapblock::check(block, entry).ok_or(Refusal::MapDamaged)?;
+        if self.table.get(entry as usize).map(|entry| entry.crc) != Some(crc) {
+            return Err(Refusal::MapMismatch);
+        }
+        let (map, index) = self.map_of(entry);
+        let bits = extents_of(index, self.geometry.extents()).len();
+        let first = index.saturating_mul(WORDS_PER_BLOCK);
+        for i in 0..WORDS_PER_BLOCK {
+            let word = mapblock::word(block, i);
+            if word & !valid_bits(bits, i) != 0 {
+                return Err(Refusal::MapInvalid);
+            }
+            shared
+                .maps
+                .numbered(map)
+                .store_word(first.saturating_add(i), word);
+        }
+        Ok(())
+    }
+
+    /// Replays the journal. `block` gives journal block `i` of the ring (0 to 255).
+    ///
+    /// Returns the place, in blocks, of a last block that a crash has torn: it is to be zeroed
+    /// before the target goes on, so that later any bad block is damage.
+    pub fn replay<'a>(
+        &mut self,
+        shared: &Shared<S>,
+        block: impl Fn(u64) -> Option<&'a Block>,
+    ) -> Result<Option<u64>, Refusal> {
+        shared.maps.recount();
+        while let Some(reader) = self.next_to_replay(&block) {
+            for event in reader.events() {
+                self.apply(shared, event.ok_or(Refusal::JournalInvalid)?)?;
+            }
+            self.journal.chain = reader.crc;
+            self.journal.sequence = self.journal.sequence.saturating_add(1);
+        }
+        self.check_rest(&block)
+    }
+
+    fn next_to_replay<'a>(&self, block: &impl Fn(u64) -> Option<&'a Block>) -> Option<Reader<'a>> {
+        let expected = Place {
+            uuid: self.superblock.uuid,
+            activation: self.superblock.activation,
+            sequence: self.journal.sequence,
+            chain: self.journal.chain,
+        };
+        let used = self.journal.sequence.saturating_sub(self.superblock.tail);
+        let reader = Reader::new(block(self.journal.sequence % JOURNAL_BLOCKS)?)?;
+        (used < JOURNAL_BLOCKS && reader.place == expected).then_some(reader)
+    }
+
+    /// Looks at the blocks that were not replayed: old ones are fine, the one that would have been
+    /// next may be torn by a crash, everything else is damage.
+    fn check_rest<'a>(
+        &self,
+        block: &impl Fn(u64) -> Option<&'a Block>,
+    ) -> Result<Option<u64>, Refusal> {
+        let clean = self.superblock.clean;
+        let next = self.journal.sequence % JOURNAL_BLOCKS;
+        let mut torn = None;
+        for i in 0..JOURNAL_BLOCKS {
+            let Some(content) = block(i) else { continue };
+            match Reader::new(content) {
+                Some(reader) if self.is_later(&reader.place) => return Err(Refusal::JournalHole),
+                Some(_) => {}
+                None if bytes::is_zero(content) => {}
+                None if clean => return Err(Refusal::JournalDamagedClean),
+                None if i == next => torn = Some(self.layout.journal(self.journal.sequence)),
+                None => return Err(Refusal::JournalHole),
+            }
+        }
+        if clean && self.journal.sequence != self.superblock.tail {
+            return Err(Refusal::JournalNotEmpty);
+        }
+        Ok(torn)
+    }
+
+    /// Whether a block belongs to this history but was not reached.
+    fn is_later(&self, place: &Place) -> bool {
+        place.uuid == self.superblock.uuid
+            && place.activation == self.superblock.activation
+            && place.sequence >= self.journal.sequence
+    }
+
+    fn apply(&mut self, shared: &Shared<S>, event: Event) -> Result<(), Refusal> {
+        let mode = shared.maps.state().mode;
+        match event {
+            Event::Touched(run) => {
+                let run = self.on_device(run)?;
+                let role = if mode == Mode::Restoring {
+                    Role::Prm
+                } else {
+                    Role::Cdm
+                };
+                self.replay_set(shared, role, run);
+            }
+            Event::Restored(run) | Event::Overwritten(run) => {
+                let run = self.on_device(run)?;
+                if mode != Mode::Restoring {
+                    return Err(Refusal::JournalInvalid);
+                }
+                if matches!(event, Event::Overwritten(_)) {
+                    self.replay_set(shared, Role::Prm, run);
+                }
+                shared.maps.clear(Role::Cdm, run);
+                self.mark_dirty(shared, Role::Cdm, run);
+            }
+            Event::RestoreFinished => self.replay_finish(&shared.maps, mode)?,
+        }
+        Ok(())
+    }
+
+    fn replay_set(&mut self, shared: &Shared<S>, role: Role, run: Run) {
+        shared.maps.set(role, run);
+        self.mark_dirty(shared, role, run);
+    }
+
+    fn replay_finish(
+        &mut self,
+        maps: &Maps<S::Array<super::atomics::AtomicU64>>,
+        mode: Mode,
+    ) -> Result<(), Refusal> {
+        if mode != Mode::Restoring {
+            return Err(Refusal::JournalInvalid);
+        }
+        if maps.count(Role::Cdm) != 0 {
+            return Err(Refusal::JournalFinishEarly);
+        }
+        let state = maps.state().finished();
+        maps.set_state(state);
+        self.superblock.mode = state.mode;
+        self.superblock.roles_swapped = state.roles_swapped;
+        Ok(())
+    }
+
+    fn on_device(&self, run: Run) -> Result<Run, Refusal> {
+        if self.geometry.all().covers(run) {
+            Ok(run)
+        } else {
+            Err(Refusal::JournalInvalid)
+        }
+    }
+
+    /// `assume_different`: the delta map is filled.
+    pub fn assume_different(&mut self, shared: &Shared<S>) -> Result<(), Refusal> {
+        if shared.maps.state().mode == Mode::Restoring {
+            return Err(Refusal::DifferentWhileRestoring);
+        }
+        self.fill_map(shared, Role::Cdm, Entry::ONES);
+        Ok(())
+    }
+}
+
+/// The bits of word `i` that stand for one of a block's `bits` extents.
+fn valid_bits(bits: u64, i: u64) -> u64 {
+    let left = bits
+        .saturating_sub(i.saturating_mul(WORD_BITS))
+        .min(WORD_BITS);
+    u64::MAX
+        .checked_shr(WORD_BITS.saturating_sub(left) as u32)
+        .unwrap_or(0)
+}

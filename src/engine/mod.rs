@@ -1,0 +1,41 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! The part of dm-restore that decides.
+//!
+//! Pure: only `core`, no allocation of its own, no `unsafe`, no call into the kernel. The same
+//! files are compiled into the module by Kbuild and by cargo on the host, where they are tested.
+//!
+//! | question | file |
+//! |---|---|
+//! | what happens to a request? | [`plan`], and [`requests`] for what cannot go at once |
+//! | what is copied next? | [`copier`], [`copying`], [`pace`] |
+//! | when is something durable? | [`touches`], [`clears`], [`flushes`], [`journal`], [`checkpoint`] |
+//! | what survives a crash? | [`load`] |
+//! | what is on the metadata device? | [`mod@format`] |
+
+#![cfg_attr(not(MODULE), warn(missing_docs))]
+#![forbid(unsafe_code)]
+
+pub mod atomics;
+pub mod bitmap;
+pub mod checkpoint;
+mod checksum;
+pub mod clears;
+pub mod copier;
+pub mod copying;
+pub mod engine;
+pub mod flushes;
+pub mod format;
+pub mod geometry;
+pub mod holds;
+pub mod journal;
+pub mod load;
+pub mod maps;
+pub mod pace;
+pub mod plan;
+pub mod requests;
+pub mod run;
+pub mod settings;
+pub mod status;
+pub mod storage;
+pub mod touches;

@@ -1,0 +1,235 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! Deferred requests: what has to happen before a write or discard may go to the source.
+//!
+//! A deferred request is asked again whenever something it may wait for has happened, and is then
+//! answered by the state it finds. It is handled whole, whatever mixture of extents it meets.
+
+use super::atomics::AtomicU64;
+use super::bitmap::Bitmap;
+use super::clears::Clear;
+use super::copier::Copy;
+use super::engine::{Engine, MetadataMode, Shared};
+use super::holds::HoldId;
+use super::maps::{Mode, Role, View};
+use super::plan::{Op, Request};
+use super::run::Run;
+use super::storage::Storage;
+use super::touches::Batch;
+use core::ops::Deref;
+
+/// A deferred request and how far it has come.
+#[derive(Debug)]
+pub struct Ticket {
+    request: Request,
+    /// It waits for this batch of first touches.
+    batch: Batch,
+    /// It overwrites these extents.
+    hold: Option<HoldId>,
+    /// It waits for the copy of this extent.
+    wants: Option<u64>,
+    /// The copy that it waited for has failed.
+    failed: bool,
+}
+
+impl Ticket {
+    /// A request that was just deferred.
+    pub fn new(request: Request) -> Self {
+        Self {
+            request,
+            batch: Batch::default(),
+            hold: None,
+            wants: None,
+            failed: false,
+        }
+    }
+
+    /// A copy that a host write waited for has failed: if it was this one's, it fails too.
+    pub fn copy_failed(&mut self, extents: Run) {
+        if self.wants.is_some_and(|extent| extents.contains(extent)) {
+            self.failed = true;
+        }
+    }
+}
+
+/// What a deferred request may do now.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Admission {
+    /// Go to the source. When it is done, [`Engine::completed`] must be told.
+    Go,
+    /// It is complete, nothing changes.
+    Complete,
+    /// It fails.
+    Fail,
+    /// Wait and ask again.
+    Wait,
+    /// Make this copy, then ask again.
+    Copy(Copy),
+}
+
+impl<S: Storage> Engine<S> {
+    /// Asks what `ticket`'s request may do now.
+    pub fn admit(&mut self, shared: &Shared<S>, ticket: &mut Ticket, now: u64) -> Admission {
+        let answer = self.consider(shared, ticket, now);
+        if matches!(answer, Admission::Fail | Admission::Complete) {
+            self.let_go(ticket);
+        }
+        answer
+    }
+
+    /// A request that had gone to the source is done. Returns whether it has succeeded: an
+    /// overwrite that can no longer be recorded has not.
+    pub fn completed(
+        &mut self,
+        shared: &Shared<S>,
+        ticket: &mut Ticket,
+        ok: bool,
+        now: u64,
+    ) -> bool {
+        let recordable = self.metadata_mode == MetadataMode::ReadWrite;
+        if ticket.hold.is_none() || !ok || !recordable {
+            let had_hold = self.let_go(ticket);
+            return ok && (recordable || !had_hold);
+        }
+        if let Some(hold) = ticket.hold.take() {
+            let run = self.holds.release(hold);
+            // Rule *together*: marked as the host's first, then no longer unrestored.
+            shared.maps.set(Role::Prm, run);
+            self.cleared(
+                shared,
+                Clear {
+                    run,
+                    overwritten: true,
+                },
+                now,
+            );
+        }
+        true
+    }
+
+    /// Clears delta bits whose data is on the source, and queues the record.
+    pub(super) fn cleared(&mut self, shared: &Shared<S>, clear: Clear, now: u64) {
+        if self.clears.waiting() == 0 {
+            self.oldest_clear = now;
+        }
+        // Queued first: a checkpoint that finds the bit clear also finds it queued.
+        self.clears.push(clear);
+        shared.maps.clear(Role::Cdm, clear.run);
+        self.publish_clears(shared);
+    }
+
+    /// Gives up the hold of a request that changes nothing; returns whether it had one.
+    fn let_go(&mut self, ticket: &mut Ticket) -> bool {
+        match ticket.hold.take() {
+            Some(hold) => {
+                self.holds.release(hold);
+                self.clears.cancel();
+                true
+            }
+            None => false,
+        }
+    }
+
+    fn consider(&mut self, shared: &Shared<S>, ticket: &mut Ticket, now: u64) -> Admission {
+        let view = shared.maps.view();
+        let extents = self.geometry.met_by(ticket.request.sectors);
+        if ticket.failed || view.state.failed {
+            return Admission::Fail;
+        }
+        match view.state.mode {
+            Mode::Unloaded => Admission::Fail,
+            Mode::Tracking => self.touch(ticket, view.cdm.clear_hull(extents)),
+            Mode::Restoring => self.consider_restoring(&view, ticket, extents, now),
+        }
+    }
+
+    fn consider_restoring<W>(
+        &mut self,
+        view: &View<'_, W>,
+        ticket: &mut Ticket,
+        extents: Run,
+        now: u64,
+    ) -> Admission
+    where
+        W: Deref<Target = [AtomicU64]>,
+    {
+        let covered = self.geometry.covered_by(ticket.request.sectors);
+        let unrestored = view.cdm.next_set(extents).is_some();
+        if unrestored && self.metadata_mode != MetadataMode::ReadWrite {
+            return Admission::Fail;
+        }
+        if let Some(extent) = first_partial(view.cdm, extents, covered) {
+            return self.fill_up(ticket, extent, now);
+        }
+        if ticket.hold.is_none()
+            && view.cdm.next_set(covered).is_some()
+            && !self.overwrite(ticket, covered)
+        {
+            return Admission::Wait;
+        }
+        // Extents under the hold are recorded when the data is there, the others before.
+        let missing = if view.cdm.all_set(extents) {
+            Run::EMPTY
+        } else {
+            view.prm.clear_hull(extents)
+        };
+        self.touch(ticket, missing)
+    }
+
+    /// An unrestored extent that the request covers in part: it is copied first.
+    fn fill_up(&mut self, ticket: &mut Ticket, extent: u64, now: u64) -> Admission {
+        if ticket.request.op == Op::Discard {
+            return Admission::Complete;
+        }
+        match self.start_urgent(extent, now) {
+            Some(copy) => {
+                ticket.wants = Some(extent);
+                Admission::Copy(copy)
+            }
+            None => {
+                self.copier.hurry(Run::one(extent));
+                Admission::Wait
+            }
+        }
+    }
+
+    /// Holds the extents that the request covers whole; false if it has to wait for that.
+    fn overwrite(&mut self, ticket: &mut Ticket, covered: Run) -> bool {
+        if !self.clears.reserve() {
+            return false;
+        }
+        ticket.hold = self.holds.take(covered);
+        if ticket.hold.is_none() {
+            self.clears.cancel();
+            self.copier.hurry(covered);
+        }
+        ticket.hold.is_some()
+    }
+
+    /// First touches of `missing` are recorded before the write goes.
+    fn touch(&mut self, ticket: &mut Ticket, missing: Run) -> Admission {
+        if missing.is_empty() {
+            return Admission::Go;
+        }
+        if self.metadata_mode != MetadataMode::ReadWrite {
+            return Admission::Fail;
+        }
+        if self.touches.is_durable(ticket.batch) {
+            if let Some(batch) = self.touches.gather(missing) {
+                ticket.batch = batch;
+            }
+        }
+        Admission::Wait
+    }
+}
+
+/// The first unrestored extent of `extents` that is not among the `covered` ones. Only the first
+/// and the last can be.
+fn first_partial<W>(cdm: &Bitmap<W>, extents: Run, covered: Run) -> Option<u64>
+where
+    W: Deref<Target = [AtomicU64]>,
+{
+    let ends = [extents.start(), extents.end().saturating_sub(1)];
+    ends.into_iter()
+        .find(|extent| !covered.contains(*extent) && cdm.get(*extent))
+}

@@ -1,0 +1,51 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! The status line.
+
+use super::engine::{Engine, MetadataMode, Shared};
+use super::maps::{Mode, Role};
+use super::settings;
+use super::storage::Storage;
+use core::fmt;
+
+impl Mode {
+    /// As it is shown.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Unloaded => "unloaded",
+            Self::Tracking => "tracking",
+            Self::Restoring => "restoring",
+        }
+    }
+}
+
+impl<S: Storage> Engine<S> {
+    /// Writes the status line of the manual. From memory, without I/O.
+    pub fn write_status(&self, shared: &Shared<S>, out: &mut impl fmt::Write) -> fmt::Result {
+        let mode = shared.maps.state().mode;
+        let loaded = mode != Mode::Unloaded;
+        let figure = |value: u64| if loaded { value } else { 0 };
+        write!(out, "{} {} ", mode.name(), self.activity(shared).name())?;
+        write!(out, "{} ", self.geometry.extent_sectors())?;
+        write!(
+            out,
+            "{}/{} ",
+            figure(shared.maps.count(Role::Cdm)),
+            figure(self.geometry.extents())
+        )?;
+        write!(out, "{} ", figure(shared.maps.count(Role::Prm)))?;
+        write!(out, "{} {} ", self.restored(shared), self.copying())?;
+        write!(
+            out,
+            "{} {} {} ",
+            self.errors.clone, self.errors.source, self.errors.metadata
+        )?;
+        settings::write(out, &self.features, &self.settings)?;
+        let metadata_mode = if loaded {
+            self.metadata_mode
+        } else {
+            MetadataMode::ReadWrite
+        };
+        write!(out, " {}", metadata_mode.name())
+    }
+}

@@ -1,0 +1,150 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! The choice of copies: coalescing, holds, finding bad extents, stalls.
+
+use super::super::storage::Heap;
+use super::*;
+
+const OK: CopyResult = CopyResult {
+    read_error: false,
+    write_error: false,
+};
+const BAD: CopyResult = CopyResult {
+    read_error: true,
+    write_error: false,
+};
+
+struct World {
+    copier: Copier<Heap>,
+    holds: Holds<Heap>,
+    geometry: Geometry,
+    cdm: Bitmap<Vec<AtomicU64>>,
+}
+
+fn world(set: &[Run]) -> World {
+    let geometry = Geometry::new(8 * 200, 8).unwrap();
+    let cdm = Bitmap::new((0..4).map(|_| AtomicU64::new(0)).collect::<Vec<_>>());
+    set.iter().for_each(|run| {
+        cdm.set(*run);
+    });
+    World {
+        copier: Copier::new().unwrap(),
+        holds: Holds::new().unwrap(),
+        geometry,
+        cdm,
+    }
+}
+
+impl World {
+    fn next(&mut self, limit: u64, now: u64) -> Option<Copy> {
+        let run = self
+            .copier
+            .choose(&self.cdm, self.geometry.all(), &self.holds, limit, now)?;
+        self.copier
+            .start(&mut self.holds, &self.geometry, run, limit * 8, false, now)
+    }
+
+    fn done(&mut self, copy: Copy, result: CopyResult, now: u64) -> Next {
+        let next = self.copier.done(&mut self.holds, copy.job, result, now);
+        if let Next::Done(ended) = next {
+            self.cdm.clear(ended.extents);
+            self.copier.succeeded();
+        }
+        next
+    }
+}
+
+#[test]
+fn neighbours_are_copied_together_up_to_the_limit() {
+    let mut world = world(&[Run::new(10, 20), Run::new(50, 1)]);
+    let sectors: Vec<_> = std::iter::from_fn(|| world.next(16, 0))
+        .map(|copy| copy.sectors)
+        .collect();
+    assert_eq!(
+        sectors,
+        [Run::new(80, 128), Run::new(208, 32), Run::new(400, 8)]
+    );
+}
+
+#[test]
+fn held_extents_are_left_alone() {
+    let mut world = world(&[Run::new(0, 10)]);
+    let hold = world.holds.take(Run::new(4, 2)).unwrap();
+    assert_eq!(world.next(16, 0).unwrap().sectors, Run::new(0, 32));
+    assert_eq!(world.next(16, 0).unwrap().sectors, Run::new(48, 32));
+    assert!(world.next(16, 0).is_none());
+    world.holds.release(hold);
+    assert_eq!(world.next(16, 0).unwrap().sectors, Run::new(32, 16));
+}
+
+#[test]
+fn a_bad_extent_is_found_and_the_rest_is_copied() {
+    let mut world = world(&[Run::new(0, 16)]);
+    let (mut copied, mut now) = (0, 0);
+    for _ in 0..40 {
+        let Some(copy) = world.next(8, now) else {
+            break;
+        };
+        let bad = copy.sectors.contains(5 * 8);
+        match world.done(copy, if bad { BAD } else { OK }, now) {
+            Next::Done(ended) => copied += ended.extents.len(),
+            Next::Failed(_) => {}
+            other => panic!("{other:?}"),
+        }
+    }
+    assert_eq!(
+        (copied, world.cdm.count(), world.copier.is_stalled()),
+        (15, 1, false)
+    );
+    // It is tried again, but not at once.
+    now = world.copier.not_before();
+    assert!(now > 0);
+    assert_eq!(world.next(8, now).unwrap().sectors, Run::new(40, 8));
+}
+
+#[test]
+fn a_dead_clone_stalls_the_copy_and_one_success_ends_it() {
+    let mut world = world(&[Run::new(0, 100)]);
+    let (mut now, mut attempts) = (0, 0);
+    while now < 200 * SECOND {
+        match world.next(8, now) {
+            Some(copy) => {
+                attempts += 1;
+                world.done(copy, BAD, now);
+            }
+            None => now = world.copier.not_before().max(now + 1),
+        }
+    }
+    assert!(world.copier.is_stalled());
+    assert!(attempts < 60, "{attempts} attempts in 200 s");
+    let copy = world.next(8, now + LONGEST_BACK_OFF).unwrap();
+    assert!(
+        world.next(8, now + 2 * LONGEST_BACK_OFF).is_none(),
+        "one at a time"
+    );
+    world.done(copy, OK, now);
+    assert!(!world.copier.is_stalled());
+    assert!(world.next(8, now).is_some());
+}
+
+#[test]
+fn an_extent_larger_than_a_copy_is_copied_in_pieces_and_cleared_once() {
+    let mut world = world(&[Run::one(3)]);
+    world.geometry = Geometry::new(100 * 64, 64).unwrap();
+    let first = world
+        .copier
+        .start(&mut world.holds, &world.geometry, Run::one(3), 24, false, 0)
+        .unwrap();
+    assert_eq!(first.sectors, Run::new(192, 24));
+    assert_eq!(world.done(first, OK, 0), Next::Parked);
+    assert_eq!((world.copier.running(), world.copier.background()), (0, 1));
+    assert!(world.copier.next_hurried_piece().is_none());
+    world.copier.hurry(Run::one(3));
+    let second = world.copier.next_hurried_piece().unwrap();
+    assert_eq!((second.sectors, second.urgent), (Run::new(216, 24), true));
+    assert_eq!(world.done(second, OK, 0), Next::Parked);
+    let third = world.copier.next_piece().unwrap();
+    assert_eq!(third.sectors, Run::new(240, 16));
+    assert!(matches!(world.done(third, OK, 0), Next::Done(ended) if ended.extents == Run::one(3)));
+    assert_eq!(world.holds.len(), 0);
+}
