@@ -1,0 +1,43 @@
+# SPDX-License-Identifier: GPL-2.0
+#
+# make KDIR=<kernel build tree>   build the module for that kernel
+# make demo | test | lint | vm    everything else, by scripts/xtask in a
+#                                 Debian 13 build root that is made on demand
+#
+# kbuild itself reads Kbuild, not this file.
+
+KDIR ?=
+KERNEL ?=
+XTASK := scripts/in-root cargo xtask
+VERSION := $(if $(KERNEL),--kernel $(KERNEL))
+
+.PHONY: default modules modules_install clean help build demo test lint vm
+
+ifeq ($(KDIR),)
+default: help
+else
+default: modules
+endif
+
+modules:
+	@scripts/check-kdir '$(KDIR)'
+	$(MAKE) -C $(KDIR) M=$(CURDIR) modules
+
+modules_install:
+	@scripts/check-kdir '$(KDIR)'
+	$(MAKE) -C $(KDIR) M=$(CURDIR) modules_install
+
+clean:
+	scripts/clean
+
+build demo test lint vm:
+	@$(XTASK) $@ $(VERSION) $(ARGS)
+
+help:
+	@echo 'make demo           the main job, shown in a virtual machine (sets everything up)'
+	@echo 'make test           every test (sets everything up)'
+	@echo 'make KDIR=<tree>    the module for your own kernel: <tree> is its build tree, with'
+	@echo '                    CONFIG_RUST=y and the Rust metadata (rust/*.rmeta) built'
+	@echo 'make build          the module for the stock Debian kernel: build/dm-restore.ko'
+	@echo '                    (cargo xtask build --kernel <version> for another one)'
+	@echo 'make modules_install KDIR=<tree> | clean | lint | vm'
