@@ -19,7 +19,7 @@ use kernel::prelude::*;
 
 use super::bindings;
 use super::buffer::{BlockBuf, Span};
-use super::device::{Device, ReadOnlyDevice};
+use super::device::{self, BlockDevice, Device};
 use super::shared::Ref;
 use super::slots::{Claim, Slots};
 
@@ -57,29 +57,6 @@ impl Durability {
     }
 }
 
-mod sealed {
-    pub trait Sealed {
-        fn bdev(&self) -> *mut super::bindings::block_device;
-    }
-}
-
-/// A device that may be read: any.
-pub trait ReadableDevice: sealed::Sealed {}
-
-impl sealed::Sealed for Device {
-    fn bdev(&self) -> *mut bindings::block_device {
-        Device::bdev(self)
-    }
-}
-impl ReadableDevice for Device {}
-
-impl sealed::Sealed for ReadOnlyDevice {
-    fn bdev(&self) -> *mut bindings::block_device {
-        ReadOnlyDevice::bdev(self)
-    }
-}
-impl ReadableDevice for ReadOnlyDevice {}
-
 /// A client of dm-io, with memory pools of its own. Calls wait for their I/O.
 ///
 /// # Invariants
@@ -111,7 +88,7 @@ impl IoClient {
     /// content of the part is then undefined).
     pub fn read(
         &self,
-        dev: &impl ReadableDevice,
+        dev: &impl BlockDevice,
         sector: u64,
         buf: &mut BlockBuf,
         span: Span,
@@ -125,7 +102,7 @@ impl IoClient {
         unsafe {
             self.submit(
                 bindings::req_op_REQ_OP_READ,
-                dev.bdev(),
+                device::raw(dev),
                 sector,
                 span.sectors,
                 memory,
