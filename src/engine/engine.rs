@@ -48,6 +48,8 @@ pub struct Shared<S: Storage> {
     losses: AtomicU64,
     /// How many of these the host has been told of, by a flush of its own that failed.
     reported: AtomicU64,
+    /// Requests of the host that the source and the clone have failed.
+    host_errors: [AtomicU64; 2],
 }
 
 impl<S: Storage> Shared<S> {
@@ -61,6 +63,7 @@ impl<S: Storage> Shared<S> {
             durable: AtomicU64::new(0),
             losses: AtomicU64::new(0),
             reported: AtomicU64::new(0),
+            host_errors: [AtomicU64::new(0), AtomicU64::new(0)],
         })
     }
 
@@ -79,6 +82,18 @@ impl<S: Storage> Shared<S> {
         self.durable.load(Ordering::Acquire) >= point.mark
             && losses == point.losses
             && losses == self.reported.load(Ordering::Acquire)
+    }
+
+    /// Counts a request of the host that the source, or else the clone, has failed.
+    pub fn count_host_error(&self, of_clone: bool) {
+        let [source, clone] = &self.host_errors;
+        let count = if of_clone { clone } else { source };
+        count.fetch_add(1, Ordering::Relaxed);
+    }
+
+    pub(super) fn host_errors(&self) -> [u64; 2] {
+        let [source, clone] = &self.host_errors;
+        [source.load(Ordering::Relaxed), clone.load(Ordering::Relaxed)]
     }
 
     pub(super) fn count_loss(&self) {

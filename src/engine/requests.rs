@@ -44,6 +44,16 @@ impl Ticket {
         }
     }
 
+    /// What was asked for.
+    pub fn request(&self) -> Request {
+        self.request
+    }
+
+    /// Whether [`Engine::completed`] has work to do for it when it is done.
+    pub fn is_overwrite(&self) -> bool {
+        self.hold.is_some()
+    }
+
     /// A copy that a host write waited for has failed: if it was this one's, it fails too.
     pub fn copy_failed(&mut self, extents: Run) {
         if self.wants.is_some_and(|extent| extents.contains(extent)) {

@@ -35,11 +35,10 @@ impl<S: Storage> Engine<S> {
         )?;
         write!(out, "{} ", figure(shared.maps.count(Role::Prm)))?;
         write!(out, "{} {} ", self.restored(shared), self.copying())?;
-        write!(
-            out,
-            "{} {} {} ",
-            self.errors.clone, self.errors.source, self.errors.metadata
-        )?;
+        let [source, clone] = shared.host_errors();
+        let clone = self.errors.clone.saturating_add(clone);
+        let source = self.errors.source.saturating_add(source);
+        write!(out, "{clone} {source} {} ", self.errors.metadata)?;
         settings::write(out, &self.features, &self.settings)?;
         let metadata_mode = if loaded {
             self.metadata_mode

@@ -76,33 +76,33 @@ pub enum Refusal {
 }
 
 impl Refusal {
-    /// The reason in words, distinct for each.
-    pub fn reason(self) -> &'static str {
+    /// The reason in words, distinct for each; NUL-terminated for `ti->error`.
+    pub fn reason(self) -> &'static core::ffi::CStr {
         match self {
-            Self::Blank => "metadata device is blank and 'format' was not given",
-            Self::Foreign => "metadata device holds something else",
-            Self::SuperblockDamaged => "metadata superblock is damaged",
-            Self::SuperblocksDisagree => "metadata superblocks do not follow one another",
-            Self::Version => "metadata format version is not supported",
-            Self::Features => "metadata uses unknown features",
-            Self::SuperblockInvalid => "metadata superblock is invalid",
-            Self::OtherLength => "metadata was made for another length",
-            Self::OtherExtentSize => "metadata was made for another extent size",
-            Self::Truncated => "metadata device is smaller than its metadata",
-            Self::CloneSize => "clone is not of the recorded size",
-            Self::CloneContent => "clone does not have the recorded content",
-            Self::TableDamaged => "metadata slot table is damaged",
-            Self::TableMismatch => "metadata slot table is not the one the superblock names",
-            Self::TableInvalid => "metadata slot table is invalid",
-            Self::MapDamaged => "metadata map block is damaged",
-            Self::MapMismatch => "metadata map block is not the one the slot table names",
-            Self::MapInvalid => "metadata map block has bits behind the end",
-            Self::JournalDamagedClean => "metadata journal is damaged after a clean shutdown",
-            Self::JournalHole => "metadata journal has a damaged block before valid ones",
-            Self::JournalNotEmpty => "metadata journal is not empty after a clean shutdown",
-            Self::JournalInvalid => "metadata journal has an invalid event",
-            Self::JournalFinishEarly => "metadata journal finishes a restore too early",
-            Self::DifferentWhileRestoring => "assume_different is refused while restoring",
+            Self::Blank => c"metadata device is blank and 'format' was not given",
+            Self::Foreign => c"metadata device holds something else",
+            Self::SuperblockDamaged => c"metadata superblock is damaged",
+            Self::SuperblocksDisagree => c"metadata superblocks do not follow one another",
+            Self::Version => c"metadata format version is not supported",
+            Self::Features => c"metadata uses unknown features",
+            Self::SuperblockInvalid => c"metadata superblock is invalid",
+            Self::OtherLength => c"metadata was made for another length",
+            Self::OtherExtentSize => c"metadata was made for another extent size",
+            Self::Truncated => c"metadata device is smaller than its metadata",
+            Self::CloneSize => c"clone is not of the recorded size",
+            Self::CloneContent => c"clone does not have the recorded content",
+            Self::TableDamaged => c"metadata slot table is damaged",
+            Self::TableMismatch => c"metadata slot table is not the one the superblock names",
+            Self::TableInvalid => c"metadata slot table is invalid",
+            Self::MapDamaged => c"metadata map block is damaged",
+            Self::MapMismatch => c"metadata map block is not the one the slot table names",
+            Self::MapInvalid => c"metadata map block has bits behind the end",
+            Self::JournalDamagedClean => c"metadata journal is damaged after a clean shutdown",
+            Self::JournalHole => c"metadata journal has a damaged block before valid ones",
+            Self::JournalNotEmpty => c"metadata journal is not empty after a clean shutdown",
+            Self::JournalInvalid => c"metadata journal has an invalid event",
+            Self::JournalFinishEarly => c"metadata journal finishes a restore too early",
+            Self::DifferentWhileRestoring => c"assume_different is refused while restoring",
         }
     }
 }
