@@ -1,0 +1,106 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! The command line.
+
+use std::process::ExitCode;
+
+use anyhow::Result;
+use clap::{Args, Parser, Subcommand};
+
+use crate::{demo, lint, root, setup, shell, test};
+
+/// Build, run and check dm-restore.
+#[derive(Parser)]
+#[command(name = "cargo xtask", bin_name = "cargo xtask")]
+struct Cli {
+    #[command(subcommand)]
+    command: Command,
+}
+
+/// Which kernel to build for and to boot.
+#[derive(Args, Clone, Default)]
+pub struct KernelArg {
+    /// Debian kernel, for instance 7.3.4+deb13-amd64 [default: the one that is tested]
+    #[arg(long, value_name = "VERSION")]
+    pub kernel: Option<String>,
+}
+
+#[derive(Subcommand)]
+enum Command {
+    /// Build the module for a stock Debian kernel: build/dm-restore.ko
+    Build {
+        #[command(flatten)]
+        kernel: KernelArg,
+    },
+    /// A shell in the virtual machine, with the module loaded and three disks
+    Vm {
+        #[command(flatten)]
+        kernel: KernelArg,
+        /// Run this in the guest's shell instead of an interactive one
+        #[arg(short, long)]
+        command: Option<String>,
+        /// Size of source and clone, MiB
+        #[arg(long, default_value_t = 2048)]
+        size: u64,
+        /// Do not load the module
+        #[arg(long)]
+        bare: bool,
+    },
+    /// Damage a database and use it again long before its data is copied back
+    Demo {
+        #[command(flatten)]
+        kernel: KernelArg,
+    },
+    /// Run every test, on the host and in the virtual machine
+    Test {
+        #[command(flatten)]
+        kernel: KernelArg,
+        /// Only the suites and tests whose name contains this
+        filter: Option<String>,
+        /// Only the tests on the host
+        #[arg(long, conflicts_with = "vm")]
+        host: bool,
+        /// Only the tests in the virtual machine
+        #[arg(long)]
+        vm: bool,
+    },
+    /// Formatting, clippy, documentation, licences, `unsafe` and panics
+    Lint {
+        #[command(flatten)]
+        kernel: KernelArg,
+    },
+}
+
+/// Parse the arguments and do what they say.
+///
+/// # Errors
+///
+/// Whatever stopped the command, with its cause.
+pub fn run() -> Result<ExitCode> {
+    let cli = Cli::parse();
+    root::enter()?;
+    match cli.command {
+        Command::Build { kernel } => setup::build(&kernel).map(|_| ExitCode::SUCCESS),
+        Command::Vm {
+            kernel,
+            command,
+            size,
+            bare,
+        } => shell::run(&kernel, command.as_deref(), size, bare),
+        Command::Demo { kernel } => demo::run(&kernel),
+        Command::Test {
+            kernel,
+            filter,
+            host,
+            vm,
+        } => {
+            let what = test::What {
+                filter: filter.unwrap_or_default(),
+                host: !vm,
+                vm: !host,
+            };
+            test::run(&kernel, &what)
+        }
+        Command::Lint { kernel } => lint::run(&kernel),
+    }
+}

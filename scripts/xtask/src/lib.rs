@@ -1,0 +1,30 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! Build, run and check dm-restore: the kernel tree, the module, the guest image and the
+//! virtual machine.
+//!
+//! Everything here runs inside the Debian 13 build root (`scripts/in-root`); see [`root`].
+//! The chain, each link cached: [`kernel`] chooses a Debian kernel, [`apt`] downloads its
+//! packages, [`tree`] makes a build tree with Rust metadata, [`module`] builds `dm-restore.ko`
+//! in it, [`guest`] makes the guest's root image, and [`vm`] boots it.
+
+#![warn(missing_docs)]
+
+pub mod apt;
+pub mod cache;
+pub mod cli;
+pub mod demo;
+pub mod guest;
+pub mod kernel;
+pub mod lint;
+pub mod module;
+pub mod paths;
+pub mod progress;
+pub mod root;
+pub mod run;
+pub mod setup;
+pub mod shell;
+pub mod symvers;
+pub mod test;
+pub mod tree;
+pub mod vm;

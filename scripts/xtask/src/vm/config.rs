@@ -1,0 +1,206 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! What a virtual machine is made of, and the command line that says so to QEMU.
+
+use std::fs::File;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+use std::time::Duration;
+
+use anyhow::{bail, Context, Result};
+
+use super::accel::Accel;
+use super::payload;
+use crate::guest::Guest;
+use crate::paths;
+
+/// A disk: a raw file of the host.
+#[derive(Clone, Debug)]
+pub struct Disk {
+    /// The guest finds it as `/dev/disk/by-id/virtio-<serial>`; at most 20 bytes.
+    pub serial: String,
+    /// The file.
+    pub path: PathBuf,
+    /// Whether QEMU refuses writes.
+    pub read_only: bool,
+    /// Logical block size, bytes.
+    pub logical: u32,
+    /// Physical block size, bytes.
+    pub physical: u32,
+}
+
+impl Disk {
+    /// A writable disk with 512-byte blocks.
+    pub fn new(serial: impl Into<String>, path: impl Into<PathBuf>) -> Self {
+        Self {
+            serial: serial.into(),
+            path: path.into(),
+            read_only: false,
+            logical: 512,
+            physical: 512,
+        }
+    }
+
+    /// The same disk, read-only.
+    #[must_use]
+    pub fn read_only(mut self) -> Self {
+        self.read_only = true;
+        self
+    }
+
+    /// The same disk with this logical block size, bytes, also the physical one if that is
+    /// smaller.
+    #[must_use]
+    pub fn blocks(mut self, logical: u32) -> Self {
+        self.logical = logical;
+        self.physical = self.physical.max(logical);
+        self
+    }
+}
+
+/// Make a sparse file of `bytes` zeroes for a disk, in place of what was there.
+///
+/// # Errors
+///
+/// The file cannot be made.
+pub fn create_disk(path: &Path, bytes: u64) -> Result<()> {
+    if let Some(dir) = path.parent() {
+        std::fs::create_dir_all(dir)?;
+    }
+    let file = File::create(path).with_context(|| format!("cannot make {}", path.display()))?;
+    file.set_len(bytes)?;
+    Ok(())
+}
+
+/// A virtual machine to be started.
+#[derive(Clone, Debug)]
+pub struct Config {
+    /// Kernel and root image.
+    pub guest: Guest,
+    /// Where its logs and its payload image go: `build/vm/<name>` by default.
+    pub dir: PathBuf,
+    /// Its disks, besides root and payload.
+    pub disks: Vec<Disk>,
+    /// Files for `/payload`: name there, path here.
+    pub payload: Vec<(String, PathBuf)>,
+    /// The shell script that it runs.
+    pub command: String,
+    /// More words for the kernel's command line, for instance `slab_nomerge`.
+    pub cmdline: Vec<String>,
+    /// Memory, MiB.
+    pub memory: u32,
+    /// Processors.
+    pub cpus: u32,
+    /// It is killed after this time.
+    pub timeout: Duration,
+    /// The command has a terminal: QEMU's standard input and output as the guest's `/dev/hvc0`.
+    pub terminal: bool,
+}
+
+impl Config {
+    /// A machine with 2 processors, 1 GiB of memory and 10 minutes to live.
+    #[must_use]
+    pub fn new(name: &str, guest: Guest) -> Self {
+        Self {
+            guest,
+            dir: paths::build().join("vm").join(name),
+            disks: Vec::new(),
+            payload: Vec::new(),
+            command: String::new(),
+            cmdline: Vec::new(),
+            memory: 1024,
+            cpus: 2,
+            timeout: Duration::from_secs(600),
+            terminal: false,
+        }
+    }
+
+    /// The command that starts QEMU.
+    ///
+    /// # Errors
+    ///
+    /// A path has a character that QEMU's options cannot express.
+    pub fn qemu(&self, accel: Accel) -> Result<Command> {
+        // QEMU is to die with us, also when we are killed.
+        let mut qemu = Command::new("setpriv");
+        qemu.args(["--pdeathsig", "KILL", "--", "qemu-system-x86_64"]);
+        qemu.args(["-machine", "q35", "-accel", accel.option(), "-cpu", accel.cpu()]);
+        qemu.args(["-smp", &self.cpus.to_string()]);
+        qemu.args(["-m", &format!("{}M", self.memory)]);
+        qemu.args(["-nodefaults", "-no-user-config", "-display", "none", "-no-reboot"]);
+        qemu.arg("-kernel").arg(&self.guest.kernel);
+        qemu.arg("-initrd").arg(&self.guest.initrd);
+        qemu.arg("-append").arg(self.append(accel));
+        self.ports(&mut qemu)?;
+        let root = Disk::new("root", &self.guest.root).read_only();
+        let payload = Disk::new("payload", payload::image(self)).read_only();
+        for disk in [&root, &payload].into_iter().chain(&self.disks) {
+            add_disk(&mut qemu, disk)?;
+        }
+        Ok(qemu)
+    }
+
+    fn append(&self, accel: Accel) -> String {
+        let mut words = vec![
+            "console=ttyS0",
+            // The end of the machine, not a hang, and soon: a broken kernel proves nothing.
+            "panic=-1",
+            "oops=panic",
+            "sysctl.kernel.hung_task_timeout_secs=60",
+        ];
+        if self.terminal {
+            words.push("dm_restore.shell");
+        }
+        words.extend(accel.cmdline());
+        words.extend(self.cmdline.iter().map(String::as_str));
+        words.join(" ")
+    }
+
+    /// The kernel's console, the command's output and its exit code.
+    fn ports(&self, qemu: &mut Command) -> Result<()> {
+        let console = value(&self.dir.join("console.log"))?;
+        let exit = value(&self.dir.join("exit"))?;
+        qemu.args(["-chardev", &format!("file,id=console,path={console}")]);
+        qemu.args(["-serial", "chardev:console"]);
+        qemu.args(["-device", "virtio-serial-pci"]);
+        qemu.args(["-chardev", "stdio,id=output,signal=off"]);
+        let device = if self.terminal {
+            "virtconsole,chardev=output,name=terminal"
+        } else {
+            "virtserialport,chardev=output,name=output"
+        };
+        qemu.args(["-device", device]);
+        qemu.args(["-chardev", &format!("file,id=exit,path={exit}")]);
+        qemu.args(["-device", "virtserialport,chardev=exit,name=exit"]);
+        Ok(())
+    }
+}
+
+/// Writes stay in the host's page cache (also when QEMU is killed); discards reach the file.
+fn add_disk(qemu: &mut Command, disk: &Disk) -> Result<()> {
+    let Disk {
+        serial,
+        logical,
+        physical,
+        ..
+    } = disk;
+    let file = value(&disk.path)?;
+    let read_only = if disk.read_only { "on" } else { "off" };
+    qemu.arg("-drive").arg(format!(
+        "if=none,id=disk-{serial},format=raw,cache=writeback,aio=threads,discard=unmap,\
+         detect-zeroes=off,read-only={read_only},file.locking=off,file={file}"
+    ));
+    qemu.arg("-device").arg(format!(
+        "virtio-blk-pci,drive=disk-{serial},serial={serial},\
+         logical_block_size={logical},physical_block_size={physical}"
+    ));
+    Ok(())
+}
+
+/// A path as the value of one of QEMU's options: a comma is doubled.
+fn value(path: &Path) -> Result<String> {
+    let Some(text) = path.to_str() else {
+        bail!("{} is not UTF-8", path.display());
+    };
+    Ok(text.replace(',', ",,"))
+}
