@@ -22,7 +22,7 @@ const ALIGN: usize = 4096;
 ///
 /// A disk cannot be opened, read or written.
 pub fn copy_source() -> Result<()> {
-    let direct = rustix::fs::OFlags::DIRECT.bits().cast_signed();
+    let direct = i32::try_from(rustix::fs::OFlags::DIRECT.bits())?;
     let source = by_serial("source");
     let from = OpenOptions::new()
         .read(true)
@@ -38,7 +38,10 @@ pub fn copy_source() -> Result<()> {
     let part = VOLUME_BYTES / JOBS;
     thread::scope(|scope| {
         let jobs: Vec<_> = (0..JOBS)
-            .map(|job| scope.spawn({ let (from, to) = (&from, &to); move || copy(from, to, job * part, part) }))
+            .map(|job| {
+                let (from, to) = (&from, &to);
+                scope.spawn(move || copy(from, to, job * part, part))
+            })
             .collect();
         for job in jobs {
             job.join().map_err(|_| anyhow!("a copy job panicked"))??;
@@ -52,10 +55,14 @@ pub fn copy_source() -> Result<()> {
 fn copy(from: &File, to: &File, start: u64, len: u64) -> Result<()> {
     let mut memory = vec![0; CHUNK + ALIGN];
     let skip = memory.as_ptr().align_offset(ALIGN);
-    let buffer = memory.get_mut(skip..skip + CHUNK).context("no aligned buffer")?;
+    let buffer = memory
+        .get_mut(skip..skip + CHUNK)
+        .context("no aligned buffer")?;
     for at in (start..start + len).step_by(CHUNK) {
-        from.read_exact_at(buffer, at).context("cannot read the source")?;
-        to.write_all_at(buffer, at).context("cannot write the clone")?;
+        from.read_exact_at(buffer, at)
+            .context("cannot read the source")?;
+        to.write_all_at(buffer, at)
+            .context("cannot write the clone")?;
     }
     Ok(())
 }

@@ -10,7 +10,7 @@ use dm_restore_demo::Content;
 use rusqlite::{params, Connection};
 use xxhash_rust::xxh3::Xxh3;
 
-use crate::files;
+use crate::files::{self, Kind};
 
 /// Documents of one MiB.
 pub const DOCUMENTS: u64 = 768;
@@ -66,7 +66,10 @@ impl Database {
         )?;
         let all = new.transaction()?;
         for id in 0..DOCUMENTS {
-            all.execute("INSERT INTO document VALUES (?1, ?2)", params![id, document(id)])?;
+            all.execute(
+                "INSERT INTO document VALUES (?1, ?2)",
+                params![id, document(id)],
+            )?;
         }
         for id in 0..ENTRIES {
             add(&all, id, Era::BeforeClone)?;
@@ -126,7 +129,8 @@ impl Database {
     pub fn content(&self) -> Result<Content> {
         let mut hash = Xxh3::new();
         let era = Era::BeforeClone.name();
-        let documents = self.hash_rows(&mut hash, "SELECT id, body FROM document ORDER BY id", &[])?;
+        let documents =
+            self.hash_rows(&mut hash, "SELECT id, body FROM document ORDER BY id", &[])?;
         let entries = self.hash_rows(
             &mut hash,
             "SELECT id, body FROM entry WHERE era = ?1 ORDER BY id",
@@ -154,14 +158,25 @@ impl Database {
         Ok(count)
     }
 
-    /// How many entries an era has.
+    /// How many entries an era has, every byte of them checked.
     ///
     /// # Errors
     ///
-    /// As SQLite says.
+    /// As SQLite says; or an entry differs.
     pub fn entries(&self, era: Era) -> Result<u64> {
-        let query = "SELECT count(*) FROM entry WHERE era = ?1";
-        Ok(self.0.query_row(query, [era.name()], |row| row.get(0))?)
+        let query = "SELECT id, body FROM entry WHERE era = ?1";
+        let mut statement = self.0.prepare(query)?;
+        let mut rows = statement.query([era.name()])?;
+        let mut count = 0;
+        while let Some(row) = rows.next()? {
+            let id = row.get(0)?;
+            ensure!(
+                row.get_ref(1)?.as_blob()? == entry(id),
+                "entry {id} differs"
+            );
+            count += 1;
+        }
+        Ok(count)
     }
 
     /// Commit one entry, durably.
@@ -198,14 +213,18 @@ impl Database {
 
 fn document(id: u64) -> Vec<u8> {
     let mut body = vec![0; DOCUMENT_BYTES];
-    files::fill(&mut body, id);
+    files::fill(&mut body, Kind::Document, id);
+    body
+}
+
+fn entry(id: u64) -> Vec<u8> {
+    let mut body = vec![0; ENTRY_BYTES];
+    files::fill(&mut body, Kind::Entry, id);
     body
 }
 
 fn add(to: &Connection, id: u64, era: Era) -> Result<()> {
-    let mut body = vec![0; ENTRY_BYTES];
-    files::fill(&mut body, id | 1 << 50);
     to.prepare_cached("INSERT INTO entry VALUES (?1, ?2, ?3)")?
-        .execute(params![id, era.name(), body])?;
+        .execute(params![id, era.name(), entry(id)])?;
     Ok(())
 }

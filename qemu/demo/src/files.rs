@@ -12,10 +12,26 @@ use anyhow::{ensure, Context, Result};
 pub const COUNT: u64 = 24;
 const FILE_BYTES: usize = 2 << 20;
 
-/// Fill `buffer` with the pseudo-random bytes (xorshift64) that belong to `seed`.
-pub fn fill(buffer: &mut [u8], seed: u64) {
+/// What content is for: no two of these ever look alike.
+#[derive(Clone, Copy)]
+pub enum Kind {
+    /// A document of the database.
+    Document = 1,
+    /// An entry of its ledger.
+    Entry,
+    /// A plain file.
+    File,
+    /// A part of the export.
+    Export,
+    /// Damage.
+    Noise,
+}
+
+/// Fill `buffer` with the pseudo-random bytes (xorshift64) that belong to a kind and a number.
+pub fn fill(buffer: &mut [u8], kind: Kind, number: u64) {
+    let seed = number.wrapping_mul(8).wrapping_add(kind as u64);
     // Small seeds would give much the same first words; zero gives nothing else.
-    let mut word = seed.wrapping_add(1).wrapping_mul(0x9e37_79b9_7f4a_7c15) | 1;
+    let mut word = seed.wrapping_mul(0x9e37_79b9_7f4a_7c15) | 1;
     for chunk in buffer.chunks_mut(8) {
         word ^= word << 13;
         word ^= word >> 7;
@@ -32,10 +48,9 @@ fn path(number: u64) -> PathBuf {
     directory().join(format!("{number:03}.raw"))
 }
 
-/// Content of a file; no document of the database has it.
 fn content(number: u64) -> Vec<u8> {
     let mut bytes = vec![0; FILE_BYTES];
-    fill(&mut bytes, number | 1 << 40);
+    fill(&mut bytes, Kind::File, number);
     bytes
 }
 
@@ -85,17 +100,19 @@ pub fn remove(step: usize) -> Result<u64> {
 
 #[cfg(test)]
 mod tests {
-    use super::fill;
+    use super::{fill, Kind};
 
     #[test]
-    fn seeds_differ() {
-        let block = |seed| {
+    fn contents_differ() {
+        let block = |kind, number| {
             let mut block = [0; 24];
-            fill(&mut block, seed);
+            fill(&mut block, kind, number);
             block
         };
-        assert_eq!(block(3), block(3));
-        assert_ne!(block(3), block(4));
-        assert_ne!(block(3)[..8], block(3)[8..16]);
+        let one = block(Kind::File, 3);
+        assert_eq!(one, block(Kind::File, 3));
+        assert_ne!(one, block(Kind::File, 4));
+        assert_ne!(one, block(Kind::Entry, 3));
+        assert_ne!(one[..8], one[8..16]);
     }
 }

@@ -14,6 +14,7 @@ mod clone;
 mod damage;
 mod database;
 mod disk;
+mod export;
 mod files;
 mod load;
 mod prepare;
@@ -22,6 +23,7 @@ mod restore;
 mod second_boot;
 mod shell;
 mod volume;
+mod watch;
 
 /// Where the file system is mounted.
 const MOUNT: &str = "/mnt";

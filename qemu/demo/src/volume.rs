@@ -172,7 +172,10 @@ mod tests {
         let status = Status::parse(line).unwrap();
         assert_eq!(status.mode, "restoring");
         assert_eq!((status.delta, status.extents), (7, 32768));
-        assert_eq!((status.protected, status.restored, status.errors), (3, 5, 1));
+        assert_eq!(
+            (status.protected, status.restored, status.errors),
+            (3, 5, 1)
+        );
         assert_eq!(status.metadata, "rw");
         assert_eq!(Status::parse("0 8 linear"), None);
     }

@@ -64,10 +64,21 @@ impl Step {
         self.bar.set_message(format!("{}: {what}", self.name));
     }
 
+    /// Show a line above the bar.
+    pub fn line(&self, line: &str) {
+        self.bar.suspend(|| println!("{line}"));
+    }
+
+    /// As [`done`](Self::done), with this text.
+    pub fn done_as(self, text: &str) {
+        self.bar.finish_and_clear();
+        println!("{text} ({:.1} s)", self.began.elapsed().as_secs_f64());
+    }
+
     /// The step succeeded: leave one line with its time.
     pub fn done(self) {
-        self.bar.finish_and_clear();
-        println!("{} ({:.1} s)", self.name, self.began.elapsed().as_secs_f64());
+        let name = self.name.clone();
+        self.done_as(&name);
     }
 }
 

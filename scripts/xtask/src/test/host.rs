@@ -1,0 +1,70 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! What runs on the host: `cargo test`, and suites that boot machines themselves.
+
+use std::fs;
+use std::path::Path;
+use std::process::Command;
+
+use anyhow::Result;
+
+use super::libtest::{Reader, Tally};
+use super::programs::Programs;
+use super::suites::Suite;
+use crate::kernel::Kernel;
+use crate::{paths, run};
+
+/// Every unit, property and doc test of the workspace.
+///
+/// # Errors
+///
+/// The log cannot be written.
+pub fn workspace(filter: &str) -> Result<Tally> {
+    let mut cargo = Command::new("cargo");
+    cargo.args(["test", "--workspace", "--no-fail-fast"]);
+    if !filter.is_empty() {
+        cargo.arg(filter);
+    }
+    let log = paths::build().join("test/host.log");
+    let reader = Reader::new("host tests", true);
+    follow(reader, cargo.current_dir(paths::repo()), &log, filter)
+}
+
+/// A suite whose program runs on the host.
+///
+/// # Errors
+///
+/// There is no such program, or the log cannot be written.
+pub fn suite(suite: &Suite, kernel: &Kernel, programs: &Programs, filter: &str) -> Result<Tally> {
+    let dir = paths::build().join("test").join(&suite.name);
+    let mut program = Command::new("timeout");
+    program.args(["--signal=KILL", &suite.timeout.to_string()]);
+    program.arg(programs.path(suite.bin.as_deref().unwrap_or_default())?);
+    program.args(&suite.args).arg("--test-threads=1");
+    if !filter.is_empty() {
+        program.arg(filter);
+    }
+    program.env("DM_RESTORE_KERNEL", &kernel.release);
+    program.env("DM_RESTORE_MODULE", paths::build().join(crate::module::FILE));
+    let reader = Reader::new(&suite.name, false);
+    follow(reader, &mut program, &dir.join("output.log"), "")
+}
+
+/// Run a test program and count. With a filter, running nothing is no failure.
+fn follow(mut reader: Reader, command: &mut Command, log: &Path, filter: &str) -> Result<Tally> {
+    let _ = fs::remove_file(log);
+    let failed = run::logged(command, log, &mut |line| reader.line(line)).err();
+    let complaint = match failed {
+        // The failures have been counted; the reason is in the log.
+        Some(_) if reader.failed() => {
+            println!("{}\n(all of it: {})", run::tail(log, 60), log.display());
+            None
+        }
+        Some(error) => Some(format!("{error:#}")),
+        None => None,
+    };
+    if complaint.is_none() && !filter.is_empty() && reader.silent() {
+        return Ok(Tally::default());
+    }
+    Ok(reader.finish(complaint))
+}
