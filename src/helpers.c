@@ -1,0 +1,93 @@
+// SPDX-License-Identifier: GPL-2.0
+/*
+ * Shims for inline functions and macros that Rust needs and the kernel crate
+ * does not have. Each does nothing but call what its name says.
+ */
+#include "bindings_helper.h"
+
+void rust_dm_bio_set_dev(struct bio *bio, struct block_device *bdev)
+{
+	bio_set_dev(bio, bdev);
+}
+
+bool rust_dm_bdev_is_zoned(struct block_device *bdev)
+{
+	return bdev_is_zoned(bdev);
+}
+
+bool rust_dm_bdev_read_only(struct block_device *bdev)
+{
+	return bdev_read_only(bdev);
+}
+
+bool rust_dm_bdev_write_cache(struct block_device *bdev)
+{
+	return bdev_write_cache(bdev);
+}
+
+unsigned int rust_dm_bdev_logical_block_size(struct block_device *bdev)
+{
+	return bdev_logical_block_size(bdev);
+}
+
+unsigned int rust_dm_bdev_physical_block_size(struct block_device *bdev)
+{
+	return bdev_physical_block_size(bdev);
+}
+
+unsigned int rust_dm_bdev_max_discard_sectors(struct block_device *bdev)
+{
+	return bdev_max_discard_sectors(bdev);
+}
+
+unsigned int rust_dm_bdev_discard_granularity(struct block_device *bdev)
+{
+	return bdev_discard_granularity(bdev);
+}
+
+unsigned int rust_dm_bdev_write_zeroes_sectors(struct block_device *bdev)
+{
+	return bdev_write_zeroes_sectors(bdev);
+}
+
+/* May sleep: the limits of a live queue are read under its limits lock. */
+int rust_dm_stack_limits(struct queue_limits *top, struct block_device *bdev,
+			 sector_t start)
+{
+	struct request_queue *q = bdev_get_queue(bdev);
+	int ret;
+
+	mutex_lock(&q->limits_lock);
+	ret = blk_stack_limits(top, &q->limits, get_start_sect(bdev) + start);
+	mutex_unlock(&q->limits_lock);
+	return ret;
+}
+
+unsigned int rust_dm_major(dev_t dev)
+{
+	return MAJOR(dev);
+}
+
+unsigned int rust_dm_minor(dev_t dev)
+{
+	return MINOR(dev);
+}
+
+/* True when a message about failed I/O may be printed now. */
+bool rust_dm_ratelimit(void)
+{
+	static DEFINE_RATELIMIT_STATE(state, DEFAULT_RATELIMIT_INTERVAL,
+				      DEFAULT_RATELIMIT_BURST);
+
+	return __ratelimit(&state);
+}
+
+unsigned int rust_dm_memalloc_noio_save(void)
+{
+	return memalloc_noio_save();
+}
+
+void rust_dm_memalloc_noio_restore(unsigned int flags)
+{
+	memalloc_noio_restore(flags);
+}
