@@ -1,0 +1,80 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! The words of a table line or a message.
+
+use core::marker::PhantomData;
+use kernel::prelude::*;
+
+/// The words that are left, an iterator over C strings.
+///
+/// # Invariants
+///
+/// `next` points to `left` pointers to NUL-terminated strings, all unchanged and valid for `'a`.
+#[derive(Clone)]
+pub struct Args<'a> {
+    next: *const *const c_char,
+    left: usize,
+    _lifetime: PhantomData<&'a CStr>,
+}
+
+impl<'a> Args<'a> {
+    /// The words that device-mapper split a line into.
+    ///
+    /// # Safety
+    ///
+    /// `argv` points to `argc` pointers to NUL-terminated strings, which nobody changes during `'a`.
+    pub(super) unsafe fn from_raw(argc: c_uint, argv: *mut *mut c_char) -> Self {
+        // INVARIANT: by the safety requirements.
+        Self {
+            next: argv.cast::<*const c_char>().cast_const(),
+            left: argc as usize,
+            _lifetime: PhantomData,
+        }
+    }
+}
+
+impl<'a> Iterator for Args<'a> {
+    type Item = &'a CStr;
+
+    fn next(&mut self) -> Option<&'a CStr> {
+        self.left = self.left.checked_sub(1)?;
+        // SAFETY: by the type invariants there was at least one pointer left, to a string that
+        // lives for `'a`.
+        let word = unsafe { CStr::from_char_ptr(*self.next) };
+        // SAFETY: stays inside the array, or goes to its end.
+        // INVARIANT: one word fewer is left, and `next` is one further.
+        self.next = unsafe { self.next.add(1) };
+        Some(word)
+    }
+
+    fn size_hint(&self) -> (usize, Option<usize>) {
+        (self.left, Some(self.left))
+    }
+}
+
+impl ExactSizeIterator for Args<'_> {
+    fn len(&self) -> usize {
+        self.left
+    }
+}
+
+/// Reads a number of decimal digits and nothing else.
+///
+/// # Errors
+///
+/// `EINVAL`: empty, another character, or more than a `u64` holds.
+pub fn parse_u64(word: &CStr) -> Result<u64> {
+    let digits = word.to_bytes();
+    if digits.is_empty() {
+        return Err(EINVAL);
+    }
+    digits.iter().try_fold(0u64, |value, c| {
+        if !c.is_ascii_digit() {
+            return Err(EINVAL);
+        }
+        value
+            .checked_mul(10)
+            .and_then(|v| v.checked_add(u64::from(c & 0xf)))
+            .ok_or(EINVAL)
+    })
+}

@@ -1,0 +1,474 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! Bios of a target, each completed exactly once by construction.
+//!
+//! A bio belongs to one owner at a time, and the type says in which state it is:
+//!
+//! - [`MapBio`] in `map`: only consuming it makes the [`Verdict`] that `map` has to return;
+//! - [`Bio`]: deferred, the target's own until it is submitted or completed;
+//! - [`EndBio`] in `end_io`: only consuming it makes the [`EndVerdict`];
+//! - [`DoneBio`]: its I/O is done, the answer is held back.
+//!
+//! A `Bio` or `DoneBio` that is dropped ends with an I/O error. `end_io` hears of a bio that went to
+//! a device; one that the target answered itself does not come back.
+//!
+//! The lifetime `'b` of `MapBio`, `EndBio` and their verdicts is a brand: it belongs to one call,
+//! so that a verdict cannot be kept for, or taken from, another bio.
+
+use core::{marker::PhantomData, mem::ManuallyDrop, ptr::NonNull};
+use kernel::prelude::*;
+
+use super::{
+    bindings,
+    device::{Device, ReadOnlyDevice, Sealed as _},
+    raw_bio::RawBio,
+    status::Status,
+    target::Target,
+};
+
+/// What a bio asks for.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Op {
+    /// Read.
+    Read,
+    /// Write data.
+    Write,
+    /// Write zeroes, without data.
+    WriteZeroes,
+    /// Discard.
+    Discard,
+    /// Flush the write cache; has no sectors.
+    Flush,
+    /// Erase for good.
+    SecureErase,
+    /// Anything else.
+    Other,
+}
+
+/// Makes an invariant lifetime: neither a longer nor a shorter one can stand in for it.
+type Brand<'b> = PhantomData<fn(&'b ()) -> &'b ()>;
+
+/// What `map` decided about its bio.
+///
+/// # Invariants
+///
+/// Made by consuming the only `MapBio<'b, _>`; `code` tells what became of that bio.
+#[must_use]
+pub struct Verdict<'b> {
+    code: c_uint,
+    _brand: Brand<'b>,
+}
+
+impl Verdict<'_> {
+    fn new(code: c_uint) -> Self {
+        Self {
+            code,
+            _brand: PhantomData,
+        }
+    }
+
+    /// The return value of the C callback.
+    pub(super) fn code(self) -> c_int {
+        self.code as c_int
+    }
+}
+
+/// What `end_io` decided about its bio.
+///
+/// # Invariants
+///
+/// Made by consuming the only `EndBio<'b, _>`; `None`: a [`DoneBio`] owns the bio now.
+#[must_use]
+pub struct EndVerdict<'b> {
+    status: Option<Status>,
+    _brand: Brand<'b>,
+}
+
+impl EndVerdict<'_> {
+    /// The status to end with, or `None`: the target holds the bio.
+    pub(super) fn status(self) -> Option<Status> {
+        self.status
+    }
+}
+
+/// The bio cannot be cut there: see [`MapBio::accept`].
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct CannotSplit;
+
+/// A bio in `map`.
+pub struct MapBio<'b, T: Target> {
+    raw: RawBio<T>,
+    _brand: Brand<'b>,
+}
+
+/// A deferred bio, owned by the target.
+pub struct Bio<T: Target>(ManuallyDrop<RawBio<T>>);
+
+/// A bio in `end_io`.
+pub struct EndBio<'b, T: Target> {
+    raw: RawBio<T>,
+    _brand: Brand<'b>,
+}
+
+/// A bio whose I/O is done, and whose answer the target holds back.
+pub struct DoneBio<T: Target>(ManuallyDrop<RawBio<T>>);
+
+/// Questions that may be asked in every state.
+macro_rules! accessors {
+    ($raw:tt) => {
+        /// What it asks for.
+        pub fn op(&self) -> Op {
+            self.$raw.op()
+        }
+
+        /// Whether it may be completed only when its data is durable.
+        pub fn is_fua(&self) -> bool {
+            self.$raw.has_flag(bindings::REQ_FUA)
+        }
+
+        /// Whether it must be written as a whole or not at all.
+        pub fn is_atomic(&self) -> bool {
+            self.$raw.has_flag(bindings::REQ_ATOMIC)
+        }
+
+        /// Whether its submitter must not be made to wait.
+        pub fn is_nowait(&self) -> bool {
+            self.$raw.has_flag(bindings::REQ_NOWAIT)
+        }
+
+        /// First sector, relative to the target's start; the same in every state.
+        pub fn sector(&self) -> u64 {
+            self.$raw.header().sector()
+        }
+
+        /// Number of sectors; the same in every state once it is accepted.
+        pub fn sectors(&self) -> u32 {
+            self.$raw.header().sectors()
+        }
+
+        /// The target's data for this bio.
+        pub fn io(&self) -> &T::Io {
+            &self.$raw.header().io
+        }
+
+        /// The target's data for this bio.
+        pub fn io_mut(&mut self) -> &mut T::Io {
+            &mut self.$raw.header_mut().io
+        }
+    };
+}
+
+impl<'b, T: Target> MapBio<'b, T> {
+    accessors!(raw);
+
+    /// Wraps the bio of one call of `map`.
+    pub(super) fn new(raw: RawBio<T>) -> Self {
+        Self {
+            raw,
+            _brand: PhantomData,
+        }
+    }
+
+    /// Keeps the first `n_sectors` sectors; the rest comes back as a bio of its own.
+    ///
+    /// Keeping all of it does nothing. The caller cuts at a multiple of the logical block size.
+    ///
+    /// # Errors
+    ///
+    /// A flush, an atomic write, no sectors, or more than the bio has: nothing changes.
+    pub fn accept(&mut self, n_sectors: u32) -> core::result::Result<(), CannotSplit> {
+        let has = self.sectors();
+        if n_sectors == has && has != 0 {
+            return Ok(());
+        }
+        let whole = self.op() == Op::Flush || self.op() == Op::Other || self.is_atomic();
+        if n_sectors == 0 || n_sectors > has || whole {
+            return Err(CannotSplit);
+        }
+        self.raw.accept_partial(n_sectors);
+        Ok(())
+    }
+
+    /// Sends it to `dev`, starting at `sector` there (without meaning for a flush).
+    ///
+    /// A device of another table line is refused: the bio is killed.
+    pub fn remap(self, dev: &Device, sector: u64) -> Verdict<'b> {
+        if !dev.handle().belongs_to(self.raw.header().ti()) {
+            return self.kill();
+        }
+        self.raw.aim(dev.bdev(), sector);
+        self.raw.hand_over();
+        Verdict::new(bindings::DM_MAPIO_REMAPPED)
+    }
+
+    /// Sends a read to `dev`, starting at `sector` there. Anything but a read is killed.
+    pub fn remap_read(self, dev: &ReadOnlyDevice, sector: u64) -> Verdict<'b> {
+        if self.op() != Op::Read || !dev.handle().belongs_to(self.raw.header().ti()) {
+            return self.kill();
+        }
+        self.raw.aim(dev.bdev(), sector);
+        self.raw.hand_over();
+        Verdict::new(bindings::DM_MAPIO_REMAPPED)
+    }
+
+    /// Answers it at once.
+    pub fn complete(self, status: Status) -> Verdict<'b> {
+        self.raw.end(status);
+        Verdict::new(bindings::DM_MAPIO_SUBMITTED)
+    }
+
+    /// Answers it with an I/O error.
+    pub fn kill(self) -> Verdict<'b> {
+        self.raw.give_back();
+        Verdict::new(bindings::DM_MAPIO_KILL)
+    }
+
+    /// Pushes it back to device-mapper; an I/O error unless that suspends without flush.
+    pub fn requeue(self) -> Verdict<'b> {
+        self.raw.give_back();
+        Verdict::new(bindings::DM_MAPIO_REQUEUE)
+    }
+
+    /// Takes it over: it may be submitted or completed at once, also before `map` returns.
+    pub fn defer(self) -> (Bio<T>, Verdict<'b>) {
+        // A poller finds nothing to poll while the bio is ours, and who submits it later is not the
+        // task that polls: let it complete by interrupt.
+        self.raw.clear_flag(bindings::REQ_POLLED);
+        (
+            Bio(ManuallyDrop::new(self.raw)),
+            Verdict::new(bindings::DM_MAPIO_SUBMITTED),
+        )
+    }
+}
+
+impl<T: Target> Bio<T> {
+    accessors!(0);
+
+    fn into_raw(self) -> RawBio<T> {
+        let mut this = ManuallyDrop::new(self);
+        // SAFETY: `this` is not used, nor dropped, any more.
+        unsafe { ManuallyDrop::take(&mut this.0) }
+    }
+
+    /// Sends it to `dev`, starting at `sector` there (without meaning for a flush).
+    ///
+    /// Process context; may sleep. A device of another table line is refused: an I/O error.
+    pub fn submit_to(self, dev: &Device, sector: u64) {
+        if !dev.handle().belongs_to(self.0.header().ti()) {
+            return self.complete(Status::IOERR);
+        }
+        let raw = self.into_raw();
+        raw.aim(dev.bdev(), sector);
+        raw.submit();
+    }
+
+    /// Sends a read to `dev`, starting at `sector` there. Anything but a read ends with an I/O
+    /// error.
+    ///
+    /// Process context; may sleep.
+    pub fn submit_read_to(self, dev: &ReadOnlyDevice, sector: u64) {
+        if self.op() != Op::Read || !dev.handle().belongs_to(self.0.header().ti()) {
+            return self.complete(Status::IOERR);
+        }
+        let raw = self.into_raw();
+        raw.aim(dev.bdev(), sector);
+        raw.submit();
+    }
+
+    /// Answers it. Any context.
+    pub fn complete(self, status: Status) {
+        self.into_raw().end(status);
+    }
+}
+
+impl<T: Target> Drop for Bio<T> {
+    fn drop(&mut self) {
+        // SAFETY: `self` is being dropped, nobody uses the field after this.
+        unsafe { ManuallyDrop::take(&mut self.0) }.end(Status::IOERR);
+    }
+}
+
+impl<'b, T: Target> EndBio<'b, T> {
+    accessors!(raw);
+
+    /// Wraps the bio of one call of `end_io`.
+    pub(super) fn new(raw: RawBio<T>) -> Self {
+        Self {
+            raw,
+            _brand: PhantomData,
+        }
+    }
+
+    /// Ends it with `status`.
+    pub fn finish(self, status: Status) -> EndVerdict<'b> {
+        self.raw.hand_over();
+        EndVerdict {
+            status: Some(status),
+            _brand: PhantomData,
+        }
+    }
+
+    /// Holds the answer back: the bio may be completed at once, also before `end_io` returns.
+    pub fn hold(self) -> (DoneBio<T>, EndVerdict<'b>) {
+        let verdict = EndVerdict {
+            status: None,
+            _brand: PhantomData,
+        };
+        (DoneBio(ManuallyDrop::new(self.raw)), verdict)
+    }
+}
+
+impl<T: Target> DoneBio<T> {
+    accessors!(0);
+
+    fn into_raw(self) -> RawBio<T> {
+        let mut this = ManuallyDrop::new(self);
+        // SAFETY: `this` is not used, nor dropped, any more.
+        unsafe { ManuallyDrop::take(&mut this.0) }
+    }
+
+    /// Answers it. Any context.
+    pub fn complete(self, status: Status) {
+        self.into_raw().end(status);
+    }
+}
+
+impl<T: Target> Drop for DoneBio<T> {
+    fn drop(&mut self) {
+        // SAFETY: `self` is being dropped, nobody uses the field after this.
+        unsafe { ManuallyDrop::take(&mut self.0) }.end(Status::IOERR);
+    }
+}
+
+mod sealed {
+    use super::*;
+
+    /// Bios that may be put on a list.
+    pub trait Listed: Sized {
+        #[doc(hidden)]
+        type Target: Target;
+
+        #[doc(hidden)]
+        fn into_bio(self) -> RawBio<Self::Target>;
+
+        /// Undoes `into_bio`: the state of the bio is the same again.
+        #[doc(hidden)]
+        fn from_bio(raw: RawBio<Self::Target>) -> Self;
+    }
+}
+
+impl<T: Target> sealed::Listed for Bio<T> {
+    type Target = T;
+
+    fn into_bio(self) -> RawBio<T> {
+        self.into_raw()
+    }
+
+    fn from_bio(raw: RawBio<T>) -> Self {
+        Self(ManuallyDrop::new(raw))
+    }
+}
+
+impl<T: Target> sealed::Listed for DoneBio<T> {
+    type Target = T;
+
+    fn into_bio(self) -> RawBio<T> {
+        self.into_raw()
+    }
+
+    fn from_bio(raw: RawBio<T>) -> Self {
+        Self(ManuallyDrop::new(raw))
+    }
+}
+
+/// A first-in, first-out list of [`Bio`] or [`DoneBio`], linked through the bios: it never
+/// allocates. Dropped with bios on it, it ends them with I/O errors.
+///
+/// # Invariants
+///
+/// - `head` and `tail` are both `None`, or the first and the last bio of a chain through `bi_next`
+///   that ends with null.
+/// - The list owns the bios of the chain; each came from `B::into_bio`.
+pub struct BioList<B: sealed::Listed> {
+    head: Option<NonNull<bindings::bio>>,
+    tail: Option<NonNull<bindings::bio>>,
+    _bios: PhantomData<B>,
+}
+
+// SAFETY: the list owns its bios, and is no more than a number of values of type `B`.
+unsafe impl<B: sealed::Listed + Send> Send for BioList<B> {}
+
+impl<B: sealed::Listed> BioList<B> {
+    /// An empty list.
+    pub const fn new() -> Self {
+        // INVARIANT: no bios.
+        Self {
+            head: None,
+            tail: None,
+            _bios: PhantomData,
+        }
+    }
+
+    /// Whether there is no bio on it.
+    pub fn is_empty(&self) -> bool {
+        self.head.is_none()
+    }
+
+    /// Adds a bio at the end.
+    pub fn push(&mut self, bio: B) {
+        let bio = bio.into_bio().into_list();
+        // SAFETY: the list owns the bio now, and the last one so far; nobody else uses `bi_next`.
+        unsafe {
+            (*bio.as_ptr()).bi_next = core::ptr::null_mut();
+            if let Some(tail) = self.tail {
+                (*tail.as_ptr()).bi_next = bio.as_ptr();
+            }
+        }
+        // INVARIANT: the new bio is the end of the chain, and its start if there was none.
+        self.head.get_or_insert(bio);
+        self.tail = Some(bio);
+    }
+
+    /// Takes the first bio.
+    pub fn pop(&mut self) -> Option<B> {
+        let first = self.head?;
+        // SAFETY: the list owns the bio by the type invariants, so `bi_next` is ours.
+        let next = unsafe { (*first.as_ptr()).bi_next };
+        // SAFETY: as above. The block layer wants it null in a bio that is submitted.
+        unsafe { (*first.as_ptr()).bi_next = core::ptr::null_mut() };
+        // INVARIANT: the chain starts with the next one, or is empty, and then has no end either.
+        self.head = NonNull::new(next);
+        if self.head.is_none() {
+            self.tail = None;
+        }
+        // SAFETY: by the type invariants the bio came from `B::into_bio`; the list gives it up.
+        Some(B::from_bio(unsafe { RawBio::from_list(first) }))
+    }
+
+    /// Moves all bios of `other` to the end.
+    pub fn append(&mut self, other: &mut Self) {
+        let Some(first) = other.head.take() else {
+            return;
+        };
+        let last = other.tail.take();
+        if let Some(tail) = self.tail {
+            // SAFETY: the list owns the bio by the type invariants.
+            unsafe { (*tail.as_ptr()).bi_next = first.as_ptr() };
+        }
+        // INVARIANT: the chains are joined; `other` is empty and owns nothing.
+        self.head.get_or_insert(first);
+        self.tail = last;
+    }
+}
+
+impl<B: sealed::Listed> Default for BioList<B> {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+impl<B: sealed::Listed> Drop for BioList<B> {
+    fn drop(&mut self) {
+        while self.pop().is_some() {}
+    }
+}

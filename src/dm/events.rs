@@ -1,0 +1,74 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! The mapped device that a table line is for: its events, its name, its identity.
+
+use core::fmt;
+use kernel::prelude::*;
+
+use super::{bindings, lease::Lease};
+
+/// Raises device-mapper events of one table (`dmsetup wait`).
+#[derive(Clone)]
+pub struct Events(Lease);
+
+// SAFETY: holds no more than a lease; `dm_table_event` takes a lock of its own.
+unsafe impl Send for Events {}
+// SAFETY: as above.
+unsafe impl Sync for Events {}
+
+impl Events {
+    pub(super) fn new(lease: &Lease) -> Self {
+        Self(lease.clone())
+    }
+
+    /// Raises an event. Sleeps; not to be called from the target's own hooks while device-mapper
+    /// swaps tables, but from a work item.
+    pub fn raise(&self) {
+        // SAFETY: the lease keeps the table alive.
+        unsafe { bindings::dm_table_event(self.0.table()) };
+    }
+}
+
+/// Identity of a mapped device: equal for two tables of the same device, as in a live reload.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct MappedDeviceId(usize);
+
+impl MappedDeviceId {
+    pub(super) fn of(lease: &Lease) -> Self {
+        // SAFETY: the lease keeps the table alive.
+        Self(unsafe { bindings::dm_table_get_md(lease.table()) } as usize)
+    }
+}
+
+/// Longest name of a mapped device with its NUL, as in `struct mapped_device`.
+const NAME_SIZE: usize = 16;
+
+/// Name of a mapped device (`major:minor`), for the log.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub struct MappedName {
+    bytes: [u8; NAME_SIZE],
+    length: usize,
+}
+
+impl MappedName {
+    pub(super) fn of(lease: &Lease) -> Self {
+        // SAFETY: the lease keeps the table alive, and the table its mapped device.
+        let name = unsafe { CStr::from_char_ptr(bindings::dm_table_device_name(lease.table())) };
+        let mut this = Self {
+            bytes: [0; NAME_SIZE],
+            length: 0,
+        };
+        for (to, from) in this.bytes.iter_mut().zip(name.to_bytes()) {
+            *to = *from;
+            this.length += 1;
+        }
+        this
+    }
+}
+
+impl fmt::Display for MappedName {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let bytes = self.bytes.get(..self.length).unwrap_or_default();
+        f.write_str(core::str::from_utf8(bytes).unwrap_or("?"))
+    }
+}

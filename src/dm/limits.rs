@@ -1,0 +1,216 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! Queue limits of the mapped device, and the devices that they come from.
+
+use core::ptr::NonNull;
+use kernel::{prelude::*, types::Opaque};
+
+use super::{
+    bindings,
+    device::{with_dm_dev, BlockDevice, ReadOnlyDevice},
+};
+
+/// Limits of a table line, in `io_hints`.
+#[repr(transparent)]
+pub struct Limits(Opaque<bindings::queue_limits>);
+
+/// One getter and one setter for each limit.
+macro_rules! limits {
+    ($($(#[$doc:meta])* $get:ident, $set:ident, $field:ident;)*) => {
+        $(
+            $(#[$doc])*
+            pub fn $get(&self) -> u32 {
+                self.get().$field
+            }
+
+            $(#[$doc])*
+            pub fn $set(&mut self, value: u32) {
+                self.get_mut().$field = value;
+            }
+        )*
+    };
+}
+
+impl Limits {
+    /// The limits that device-mapper passes to `io_hints`.
+    ///
+    /// # Safety
+    ///
+    /// `limits` is valid and nobody else uses it during `'a`.
+    pub(super) unsafe fn from_raw<'a>(limits: *mut bindings::queue_limits) -> &'a mut Self {
+        // SAFETY: by the safety requirements; the type is transparent.
+        unsafe { &mut *limits.cast() }
+    }
+
+    fn get(&self) -> &bindings::queue_limits {
+        // SAFETY: `self` borrows initialised limits that nobody else changes.
+        unsafe { &*self.0.get() }
+    }
+
+    fn get_mut(&mut self) -> &mut bindings::queue_limits {
+        // SAFETY: `self` is an exclusive borrow of initialised limits.
+        unsafe { &mut *self.0.get() }
+    }
+
+    limits! {
+        /// Logical block size in bytes.
+        logical_block_size, set_logical_block_size, logical_block_size;
+        /// Physical block size in bytes.
+        physical_block_size, set_physical_block_size, physical_block_size;
+        /// Smallest preferred I/O in bytes.
+        io_min, set_io_min, io_min;
+        /// Preferred I/O in bytes; 0: none.
+        io_opt, set_io_opt, io_opt;
+        /// Granularity of discards in bytes.
+        discard_granularity, set_discard_granularity, discard_granularity;
+        /// Offset of the first discardable unit in bytes.
+        discard_alignment, set_discard_alignment, discard_alignment;
+        /// Largest discard in sectors, as the administrator may lower it.
+        max_discard_sectors, set_max_discard_sectors, max_discard_sectors;
+        /// Largest discard in sectors that the device takes.
+        max_hw_discard_sectors, set_max_hw_discard_sectors, max_hw_discard_sectors;
+        /// Largest write of zeroes in sectors.
+        max_write_zeroes_sectors, set_max_write_zeroes_sectors, max_write_zeroes_sectors;
+        /// Largest secure erase in sectors.
+        max_secure_erase_sectors, set_max_secure_erase_sectors, max_secure_erase_sectors;
+        /// Largest I/O in sectors that the device takes.
+        max_hw_sectors, set_max_hw_sectors, max_hw_sectors;
+        /// Mask that the address of a buffer must not touch.
+        dma_alignment, set_dma_alignment, dma_alignment;
+        /// Largest atomic write in bytes.
+        atomic_write_max, set_atomic_write_max, atomic_write_hw_max;
+        /// Largest naturally aligned atomic write in bytes.
+        atomic_write_unit_max, set_atomic_write_unit_max, atomic_write_hw_unit_max;
+        /// Smallest atomic write in bytes.
+        atomic_write_unit_min, set_atomic_write_unit_min, atomic_write_hw_unit_min;
+        /// Boundary in bytes that an atomic write must not cross; 0: none.
+        atomic_write_boundary, set_atomic_write_boundary, atomic_write_hw_boundary;
+    }
+
+    /// Refuses atomic writes.
+    pub fn disable_atomic_writes(&mut self) {
+        let limits = self.get_mut();
+        limits.atomic_write_hw_max = 0;
+        limits.atomic_write_hw_unit_max = 0;
+        limits.atomic_write_hw_unit_min = 0;
+        limits.atomic_write_hw_boundary = 0;
+    }
+
+    /// Limits atomic writes to `bytes`, a power of two: a naturally aligned one then lies within
+    /// one naturally aligned block of that size.
+    pub fn cap_atomic_writes(&mut self, bytes: u32) {
+        let limits = self.get_mut();
+        limits.atomic_write_hw_max = limits.atomic_write_hw_max.min(bytes);
+        limits.atomic_write_hw_unit_max = limits.atomic_write_hw_unit_max.min(bytes);
+        if limits.atomic_write_hw_unit_max < limits.atomic_write_hw_unit_min
+            || !bytes.is_power_of_two()
+        {
+            self.disable_atomic_writes();
+        }
+    }
+
+    /// Combines these limits with all of a device's, used from `start` on (a sector there).
+    ///
+    /// Device-mapper does this itself for what `iterate_devices` visits. May sleep.
+    ///
+    /// # Errors
+    ///
+    /// `EINVAL`: the alignments do not fit together; the limits are combined none the less.
+    pub fn stack(&mut self, dev: &impl BlockDevice, start: u64) -> Result {
+        let bdev = dev.handle().bdev();
+        // SAFETY: both are valid: our limits by the exclusive borrow, the device as its handle is.
+        match unsafe { bindings::rust_dm_stack_limits(self.0.get(), bdev, start) } {
+            0 => Ok(()),
+            _ => Err(EINVAL),
+        }
+    }
+
+    /// Like [`Self::stack`] for a device that is only read: whatever concerns only discards, write
+    /// zeroes, secure erase, and atomic writes stays as it was.
+    ///
+    /// # Errors
+    ///
+    /// As for [`Self::stack`].
+    pub fn stack_reads(&mut self, dev: &ReadOnlyDevice, start: u64) -> Result {
+        let old = *self.get();
+        let result = self.stack(dev, start);
+        let new = self.get_mut();
+        new.max_discard_sectors = old.max_discard_sectors;
+        new.max_hw_discard_sectors = old.max_hw_discard_sectors;
+        new.max_discard_segments = old.max_discard_segments;
+        new.discard_granularity = old.discard_granularity;
+        new.discard_alignment = old.discard_alignment;
+        new.max_secure_erase_sectors = old.max_secure_erase_sectors;
+        new.max_write_zeroes_sectors = old.max_write_zeroes_sectors;
+        new.max_hw_wzeroes_unmap_sectors = old.max_hw_wzeroes_unmap_sectors;
+        new.max_user_wzeroes_unmap_sectors = old.max_user_wzeroes_unmap_sectors;
+        new.atomic_write_hw_max = old.atomic_write_hw_max;
+        new.atomic_write_hw_unit_max = old.atomic_write_hw_unit_max;
+        new.atomic_write_hw_unit_min = old.atomic_write_hw_unit_min;
+        new.atomic_write_hw_boundary = old.atomic_write_hw_boundary;
+        result
+    }
+}
+
+/// Shows device-mapper the devices of a table line, in `iterate_devices`.
+///
+/// # Invariants
+///
+/// `ti`, `visit` and `data` are the arguments of a running `iterate_devices` callback.
+pub struct DeviceVisitor<'a> {
+    ti: NonNull<bindings::dm_target>,
+    visit: unsafe extern "C" fn(
+        *mut bindings::dm_target,
+        *mut bindings::dm_dev,
+        bindings::sector_t,
+        bindings::sector_t,
+        *mut c_void,
+    ) -> c_int,
+    data: *mut c_void,
+    result: c_int,
+    _lifetime: core::marker::PhantomData<&'a ()>,
+}
+
+impl DeviceVisitor<'_> {
+    /// A visitor for one `iterate_devices` callback; `None` without a function.
+    ///
+    /// # Safety
+    ///
+    /// The arguments are those of an `iterate_devices` callback that runs as long as the result.
+    pub(super) unsafe fn new(
+        ti: NonNull<bindings::dm_target>,
+        visit: bindings::iterate_devices_callout_fn,
+        data: *mut c_void,
+    ) -> Option<Self> {
+        // INVARIANT: by the safety requirements.
+        Some(Self {
+            ti,
+            visit: visit?,
+            data,
+            result: 0,
+            _lifetime: core::marker::PhantomData,
+        })
+    }
+
+    /// Visits `len` sectors of a device from sector `start` on, unless the walk was stopped.
+    ///
+    /// A device of another table line is passed over.
+    pub fn visit(&mut self, dev: &impl BlockDevice, start: u64, len: u64) {
+        if self.result != 0 || !dev.handle().belongs_to(self.ti) {
+            return;
+        }
+        let call = |found| {
+            // SAFETY: the function and its arguments belong together, by the type invariants.
+            unsafe { (self.visit)(self.ti.as_ptr(), found, start, len, self.data) }
+        };
+        // SAFETY: `ti` is valid and its table has the device open, since it is one of this line's.
+        // Device-mapper walks the devices of complete tables only, so that no `ctr` or `dtr` runs.
+        let result = unsafe { with_dm_dev(self.ti, dev.dev_t(), call) };
+        self.result = result.unwrap_or_else(|e| e.to_errno());
+    }
+
+    /// What the walk ended with.
+    pub(super) fn result(self) -> c_int {
+        self.result
+    }
+}

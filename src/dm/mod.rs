@@ -1,0 +1,50 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! Safe Rust over device-mapper.
+//!
+//! The only part of this module (generated bindings aside) with `unsafe` in it. Nothing here knows
+//! what the target does: another target could use it unchanged. Start reading at [`Target`].
+
+mod args;
+pub mod atomic;
+mod bindings;
+mod bio;
+pub mod buffer;
+mod callbacks;
+pub mod claims;
+pub mod crc32c;
+mod device;
+mod events;
+pub mod idle;
+pub mod io;
+pub mod kcopyd;
+mod lease;
+mod limits;
+mod log;
+pub mod noio;
+pub mod queue;
+pub mod random;
+mod raw_bio;
+mod registration;
+mod setup;
+pub mod shared;
+mod slots;
+mod status;
+mod target;
+mod text;
+pub mod time;
+pub mod words;
+
+pub use args::{parse_u64, Args};
+pub use bio::{Bio, BioList, CannotSplit, DoneBio, EndBio, EndVerdict, MapBio, Op, Verdict};
+pub use device::{BlockDevice, DevT, Device, ReadOnlyDevice};
+pub use events::{Events, MappedDeviceId, MappedName};
+pub use limits::{DeviceVisitor, Limits};
+#[allow(unused_imports)] // A target need not use them all.
+pub(crate) use log::{dm_err, dm_err_limited, dm_info, dm_warn, dm_warn_limited};
+pub use log::may_log;
+pub use registration::Registration;
+pub use setup::Setup;
+pub use status::Status;
+pub use target::{Features, StatusKind, Target};
+pub use text::TextBuf;

@@ -1,0 +1,221 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! What a target's constructor works with.
+
+use core::{marker::PhantomData, ptr::NonNull};
+use kernel::{prelude::*, sync::Arc};
+
+use super::{
+    bindings,
+    device::{put, DevT, Device, Handle, ReadOnlyDevice},
+    events::{Events, MappedDeviceId, MappedName},
+    lease::Lease,
+    target::Target,
+};
+
+/// What a table line owns besides its target.
+///
+/// # Invariants
+///
+/// `opened` names each device once for each successful open.
+pub(super) struct Line {
+    lease: Lease,
+    opened: KVec<DevT>,
+}
+
+impl Line {
+    /// Sleeps until all handles of this line are gone, and puts its devices.
+    ///
+    /// # Safety
+    ///
+    /// Called in the failing `ctr`, or the `dtr`, of this line.
+    pub(super) unsafe fn close(self) {
+        let ti = self.lease.ti();
+        self.lease.close();
+        for dev in &self.opened {
+            // SAFETY: `ti` is valid and the callback is the right one by the safety requirements;
+            // device-mapper builds and destroys tables one target at a time; no handle is left,
+            // since each has a lease; each open is answered once by the type invariants.
+            unsafe { put(ti, *dev) };
+        }
+    }
+}
+
+/// A target, and all that device-mapper's `private` pointer stands for.
+pub(super) struct Private<T: Target> {
+    pub(super) target: Arc<T>,
+    pub(super) line: Line,
+}
+
+/// A table line that is being constructed.
+pub struct Setup<'a> {
+    ti: NonNull<bindings::dm_target>,
+    line: Line,
+    _lifetime: PhantomData<&'a mut ()>,
+}
+
+/// One setter for each switch of `struct dm_target`.
+macro_rules! switches {
+    ($($(#[$doc:meta])* $set:ident, $field:ident;)*) => {
+        $(
+            $(#[$doc])*
+            pub fn $set(&mut self, on: bool) {
+                self.ti_mut().$field = c_uint::from(on);
+            }
+        )*
+    };
+}
+
+impl<'a> Setup<'a> {
+    /// Starts to construct the line `ti`.
+    ///
+    /// # Safety
+    ///
+    /// `ti` is the argument of a running `ctr`, which lasts longer than the result. The caller
+    /// closes the line that [`Self::into_line`] gives before that `ctr` fails, or in `dtr`.
+    pub(super) unsafe fn new(ti: NonNull<bindings::dm_target>) -> Result<Self> {
+        Ok(Self {
+            ti,
+            line: Line {
+                // SAFETY: by the safety requirements.
+                lease: unsafe { Lease::open(ti) }?,
+                opened: KVec::new(),
+            },
+            _lifetime: PhantomData,
+        })
+    }
+
+    pub(super) fn into_line(self) -> Line {
+        self.line
+    }
+
+    fn ti_mut(&mut self) -> &mut bindings::dm_target {
+        // SAFETY: `ctr` is running, and device-mapper leaves the line to it meanwhile.
+        unsafe { self.ti.as_mut() }
+    }
+
+    /// First sector of the line in the mapped device.
+    pub fn begin(&self) -> u64 {
+        // SAFETY: `ctr` is running; nobody writes these fields.
+        unsafe { (*self.ti.as_ptr()).begin }
+    }
+
+    /// Length of the line in sectors.
+    pub fn len(&self) -> u64 {
+        // SAFETY: `ctr` is running; nobody writes these fields.
+        unsafe { (*self.ti.as_ptr()).len }
+    }
+
+    /// Always false: device-mapper refuses empty lines.
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+
+    /// Says why the construction fails.
+    pub fn set_error(&mut self, reason: &'static CStr) {
+        self.ti_mut().error = reason.as_char_ptr().cast_mut();
+    }
+
+    /// Fails with a reason.
+    ///
+    /// # Errors
+    ///
+    /// Always `error`.
+    pub fn fail<R>(&mut self, reason: &'static CStr, error: Error) -> Result<R> {
+        self.set_error(reason);
+        Err(error)
+    }
+
+    /// Whether the table is to be read-only.
+    pub fn is_read_only(&self) -> bool {
+        // SAFETY: the lease keeps the table alive.
+        let mode = unsafe { bindings::dm_table_get_mode(self.line.lease.table()) };
+        mode & bindings::BLK_OPEN_WRITE == 0
+    }
+
+    /// Opens a device for reading and writing. `path` may also be `major:minor`.
+    ///
+    /// # Errors
+    ///
+    /// As opening a block device, also `EINVAL` for the mapped device itself, `EBUSY` when somebody
+    /// else has claimed it, `EACCES` when it is read-only.
+    pub fn device(&mut self, path: &CStr) -> Result<Device> {
+        let mode = bindings::BLK_OPEN_READ | bindings::BLK_OPEN_WRITE;
+        Ok(Device::new(self.open(path, mode)?))
+    }
+
+    /// Opens a device for reading. `path` may also be `major:minor`.
+    ///
+    /// # Errors
+    ///
+    /// As for [`Self::device`].
+    pub fn read_only_device(&mut self, path: &CStr) -> Result<ReadOnlyDevice> {
+        let handle = self.open(path, bindings::BLK_OPEN_READ)?;
+        Ok(ReadOnlyDevice::new(handle))
+    }
+
+    fn open(&mut self, path: &CStr, mode: bindings::blk_mode_t) -> Result<Handle> {
+        let opened = &mut self.line.opened;
+        opened.reserve(1, GFP_KERNEL)?;
+        let handle = Handle::open(&self.line.lease, path, mode)?;
+        // INVARIANT: one entry for this open; there is room for it.
+        if opened.push(handle.dev_t(), GFP_KERNEL).is_err() {
+            kernel::pr_err!("no room for an open device\n");
+        }
+        Ok(handle)
+    }
+
+    /// A handle for the events of this table.
+    pub fn events(&self) -> Events {
+        Events::new(&self.line.lease)
+    }
+
+    /// Name of the mapped device.
+    pub fn name(&self) -> MappedName {
+        MappedName::of(&self.line.lease)
+    }
+
+    /// Identity of the mapped device.
+    pub fn mapped_device(&self) -> MappedDeviceId {
+        MappedDeviceId::of(&self.line.lease)
+    }
+
+    /// Number of bios that the target wants for each flush.
+    pub fn set_num_flush_bios(&mut self, bios: u32) {
+        self.ti_mut().num_flush_bios = bios;
+    }
+
+    switches! {
+        /// Whether the target takes discards.
+        set_discards, num_discard_bios;
+        /// Whether the target takes writes of zeroes.
+        set_write_zeroes, num_write_zeroes_bios;
+        /// Whether the target takes secure erase.
+        set_secure_erase, num_secure_erase_bios;
+    }
+
+    /// Whether the target wants flushes whatever its devices support. With flush bios, the mapped
+    /// device then always has a write cache, and takes FUA.
+    pub fn set_flush_supported(&mut self, on: bool) {
+        self.ti_mut().set_flush_supported(on);
+    }
+
+    /// Whether the target takes discards whatever its devices support.
+    pub fn set_discards_supported(&mut self, on: bool) {
+        self.ti_mut().set_discards_supported(on);
+    }
+
+    /// Whether the number of swap bios in flight is to be limited, so that they leave memory for
+    /// the target's own work.
+    pub fn set_limit_swap_bios(&mut self, on: bool) {
+        self.ti_mut().set_limit_swap_bios(on);
+    }
+
+    /// Sets what this layer depends on.
+    pub(super) fn finish(&mut self, per_bio_bytes: usize) -> Result {
+        let ti = self.ti_mut();
+        ti.per_io_data_size = u32::try_from(per_bio_bytes)?;
+        ti.set_accounts_remapped_io(true);
+        Ok(())
+    }
+}
