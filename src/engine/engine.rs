@@ -75,6 +75,11 @@ impl<S: Storage> Shared<S> {
         }
     }
 
+    /// `point` moved on to what is queued now, for what was recorded since.
+    pub fn later(&self, point: SyncPoint) -> SyncPoint {
+        SyncPoint { mark: self.sync_point().mark, ..point }
+    }
+
     /// Whether all that `point` waits for is durable and nothing was lost: then a flush or FUA
     /// write that has succeeded on the source is done.
     pub fn is_settled(&self, point: SyncPoint) -> bool {
@@ -232,11 +237,6 @@ impl<S: Storage> Engine<S> {
     /// Where things are on the metadata device.
     pub fn layout(&self) -> &Layout {
         &self.layout
-    }
-
-    /// The clone's fingerprint as recorded.
-    pub fn fingerprint(&self) -> &Fingerprint {
-        &self.superblock.clone
     }
 
     /// The state of the metadata device.

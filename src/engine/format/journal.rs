@@ -70,11 +70,6 @@ impl<'a> Writer<'a> {
         true
     }
 
-    /// Whether nothing was added.
-    pub fn is_empty(&self) -> bool {
-        self.events == 0
-    }
-
     /// Seals the block and returns its checksum, which the next one carries.
     pub fn finish(self) -> u32 {
         bytes::put_u32(self.block, 44, self.events as u32);

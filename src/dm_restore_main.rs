@@ -1,0 +1,43 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! dm-restore: rolls a volume back to a full copy of it while it is in use.
+//!
+//! | folder | what |
+//! |---|---|
+//! | `engine` | decides: maps, plans, journal, recovery, copy choice; pure, also built on the host |
+//! | `dm` | safe Rust over device-mapper; the only place with `unsafe` |
+//! | `target` | the device-mapper target: puts the two together |
+
+// A library: this target does not need all of it.
+#[allow(dead_code, unreachable_pub, unused_imports)]
+mod dm;
+// The root of a crate of its own on the host.
+#[allow(unreachable_pub)]
+#[path = "engine/mod.rs"]
+mod engine;
+mod target;
+
+use dm::Registration;
+use kernel::prelude::*;
+use target::Restore;
+
+module! {
+    type: RestoreModule,
+    name: "dm_restore",
+    authors: ["The dm-restore developers"],
+    description: "device-mapper target for protected restores from a clone",
+    license: "GPL",
+}
+
+/// The module: a target type, registered as long as the module is loaded.
+pub struct RestoreModule {
+    _target: Registration<Restore>,
+}
+
+impl kernel::Module for RestoreModule {
+    fn init(module: &'static ThisModule) -> Result<Self> {
+        Ok(Self {
+            _target: Registration::new(module)?,
+        })
+    }
+}

@@ -1,0 +1,241 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! What one table line consists of.
+//!
+//! Locks, in the order in which they are taken:
+//!
+//! 1. `desk`: a mutex, held by whoever does metadata I/O and moves requests on: the worker for as
+//!    long as it runs, and the hooks for suspend, resume and messages. Sleeps, also for I/O.
+//! 2. `engine`: a mutex, held for moments; across metadata I/O only where the device is suspended.
+//! 3. `inbox`: a spin lock that disables interrupts, held for moments; the only lock in `map`,
+//!    `end_io` and completions.
+
+use super::memory::KernelMemory;
+use super::worker;
+use super::Restore;
+use crate::dm::{
+    atomic::{AtomicBool, Ordering},
+    buffer::BlockBuf,
+    claims::Claim,
+    io::{AsyncIo, IoClient, IoDone},
+    kcopyd::{CopyDone, CopyResult as CopyEnd, Kcopyd},
+    queue::{new_job, Job, Kind, Queue},
+    shared::Ref,
+    Bio, BioList, BlockDevice, Device, DoneBio, Events, MappedDeviceId, MappedName, ReadOnlyDevice,
+};
+use crate::engine::{
+    copier::{CopyResult, BACKGROUND_JOBS, URGENT_JOBS},
+    engine::{Engine, Shared, SyncPoint},
+    settings::{self, Features},
+};
+use ::core::fmt;
+use kernel::{
+    new_mutex, new_spinlock_irq,
+    prelude::*,
+    sync::{Mutex, SpinLockIrq},
+};
+
+/// Results of copies that the worker has not seen yet: there can be no more than copies.
+const RESULTS: usize = BACKGROUND_JOBS + URGENT_JOBS;
+
+/// The devices of a table line.
+pub(super) struct Devices {
+    pub(super) metadata: Device,
+    pub(super) source: Device,
+    pub(super) clone: ReadOnlyDevice,
+}
+
+/// What `map`, `end_io` and completions leave for the worker.
+pub(super) struct Inbox {
+    /// Requests that cannot go at once.
+    pub(super) deferred: BioList<Bio<Restore>>,
+    /// Requests whose I/O is done but that are not.
+    pub(super) ended: BioList<DoneBio<Restore>>,
+    /// Results of copies, by job, and how many there are.
+    copies: [Option<CopyResult>; RESULTS],
+    copies_done: usize,
+    /// The journal block that was written.
+    pub(super) commit: Option<(bool, Option<BlockBuf>)>,
+    /// The source flush of the target's own.
+    pub(super) flush: Option<bool>,
+}
+
+impl Inbox {
+    /// Leaves the result of a copy.
+    pub(super) fn put_copy(&mut self, job: usize, result: CopyResult) {
+        if let Some(place) = self.copies.get_mut(job) {
+            *place = Some(result);
+            self.copies_done = self.copies_done.saturating_add(1);
+        }
+    }
+
+    /// Takes the result of a copy.
+    pub(super) fn take_copy(&mut self) -> Option<(usize, CopyResult)> {
+        if self.copies_done == 0 {
+            return None;
+        }
+        let job = self.copies.iter().position(Option::is_some)?;
+        let result = self.copies.get_mut(job)?.take()?;
+        self.copies_done = self.copies_done.saturating_sub(1);
+        Some((job, result))
+    }
+}
+
+/// What is under way on the worker's desk.
+pub(super) struct Desk {
+    /// Requests that wait for something, in order.
+    pub(super) waiting: BioList<Bio<Restore>>,
+    /// Flushes and FUA writes that wait for records.
+    pub(super) syncing: BioList<DoneBio<Restore>>,
+    /// For synchronous metadata I/O, one block.
+    pub(super) scratch: BlockBuf,
+    /// For the next journal block; absent while one is being written.
+    pub(super) block: Option<BlockBuf>,
+    /// Where the journal block that is being written goes, in blocks.
+    pub(super) block_place: u64,
+    /// What the source flush of the target's own, which is under way, covers.
+    pub(super) flushing: Option<SyncPoint>,
+    /// Whether state was loaded from the metadata device.
+    pub(super) loaded: bool,
+    /// Between resume and suspend: the worker may write metadata.
+    pub(super) active: bool,
+    /// Held from the first resume on.
+    pub(super) claim: Option<Claim>,
+}
+
+/// Everything that belongs to a table line.
+#[pin_data]
+pub(super) struct Core {
+    pub(super) name: MappedName,
+    pub(super) mapped: MappedDeviceId,
+    pub(super) events: Events,
+    pub(super) devices: Devices,
+    pub(super) features: Features,
+    /// What the fast path looks at.
+    pub(super) shared: Shared<KernelMemory>,
+    /// The target's own flag: set in postsuspend, cleared in preresume.
+    pub(super) suspended: AtomicBool,
+    /// The host has sent a request since the worker looked last.
+    pub(super) host_seen: AtomicBool,
+    #[pin]
+    pub(super) inbox: SpinLockIrq<Inbox>,
+    #[pin]
+    pub(super) engine: Mutex<Engine<KernelMemory>>,
+    #[pin]
+    pub(super) desk: Mutex<Desk>,
+    /// Synchronous I/O on metadata and clone.
+    pub(super) io: IoClient,
+    /// Journal writes and source flushes.
+    pub(super) async_io: AsyncIo<Core>,
+    /// The background's copies.
+    pub(super) background: Kcopyd<Core>,
+    /// Copies that host writes wait for.
+    pub(super) urgent: Kcopyd<Core>,
+    #[pin]
+    pub(super) job: Job<Core>,
+}
+
+impl Core {
+    /// An initialiser; nothing is loaded yet.
+    pub(super) fn new(
+        (name, mapped, events): (MappedName, MappedDeviceId, Events),
+        devices: Devices,
+        shared: Shared<KernelMemory>,
+        engine: Engine<KernelMemory>,
+    ) -> Result<impl PinInit<Self, Error>> {
+        let queue = Queue::new(c"dm-restore", Kind::Unbound, 1)?;
+        let desk = Desk {
+            waiting: BioList::new(),
+            syncing: BioList::new(),
+            scratch: BlockBuf::new(1)?,
+            block: Some(BlockBuf::new(1)?),
+            block_place: 0,
+            flushing: None,
+            loaded: false,
+            active: false,
+            claim: None,
+        };
+        let features = engine.features;
+        Ok(try_pin_init!(Self {
+            name,
+            mapped,
+            events,
+            devices,
+            features,
+            shared,
+            suspended: AtomicBool::new(true),
+            host_seen: AtomicBool::new(false),
+            inbox <- new_spinlock_irq!(Inbox {
+                deferred: BioList::new(),
+                ended: BioList::new(),
+                copies: [None; RESULTS],
+                copies_done: 0,
+                commit: None,
+                flush: None,
+            }, "dm_restore::inbox"),
+            engine <- new_mutex!(engine, "dm_restore::engine"),
+            desk <- new_mutex!(desk, "dm_restore::desk"),
+            io: IoClient::new()?,
+            async_io: AsyncIo::new(2)?,
+            background: Kcopyd::new(BACKGROUND_JOBS)?,
+            urgent: Kcopyd::new(URGENT_JOBS)?,
+            job <- new_job!(queue, worker::run),
+        }))
+    }
+
+    /// Whether a discard may go to the source.
+    pub(super) fn passes_discards(&self) -> bool {
+        !self.features.no_discard_passdown
+    }
+
+    /// Notes that the host is at work, without dirtying the cache line each time.
+    pub(super) fn note_host(&self) {
+        if !self.host_seen.load(Ordering::Relaxed) {
+            self.host_seen.store(true, Ordering::Relaxed);
+        }
+    }
+
+    /// The line of `dmsetup status`.
+    pub(super) fn write_status(&self, out: &mut impl fmt::Write) -> fmt::Result {
+        self.engine.lock().write_status(&self.shared, out)
+    }
+
+    /// The line of `dmsetup table`.
+    pub(super) fn write_table(&self, out: &mut impl fmt::Write) -> fmt::Result {
+        let Devices { metadata, source, clone } = &self.devices;
+        let extent = self.shared.maps.geometry().extent_sectors();
+        write!(out, "{} {} {} {extent} ", metadata.dev_t(), source.dev_t(), clone.dev_t())?;
+        let engine = self.engine.lock();
+        settings::write(out, &engine.features, &engine.settings)
+    }
+}
+
+/// What an asynchronous I/O was for.
+pub(super) const COMMIT: u64 = 0;
+/// A source flush of the target's own.
+pub(super) const FLUSH: u64 = 1;
+
+impl IoDone for Core {
+    /// Any context, also inside the call that submitted it.
+    fn io_done(this: &Ref<Self>, cookie: u64, result: Result, buf: Option<BlockBuf>) {
+        {
+            let mut inbox = this.inbox.lock();
+            match cookie {
+                COMMIT => inbox.commit = Some((result.is_ok(), buf)),
+                _ => inbox.flush = Some(result.is_ok()),
+            }
+        }
+        this.job.enqueue(this);
+    }
+}
+
+impl CopyDone for Core {
+    fn copy_done(this: &Ref<Self>, cookie: u64, end: CopyEnd) {
+        let result = CopyResult {
+            read_error: end.read_error,
+            write_error: end.write_error,
+        };
+        this.inbox.lock().put_copy(cookie as usize, result);
+        this.job.enqueue(this);
+    }
+}

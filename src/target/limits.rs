@@ -1,0 +1,30 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! Limits of the mapped device: source and clone must both be able to take what comes.
+
+use super::core::Core;
+use crate::dm::{dm_err, BlockDevice, DeviceVisitor, Limits};
+
+/// Shows device-mapper the source. The clone is not shown, because it could veto discards and write
+/// zeroes, which it never gets; its limits are added in [`io_hints`].
+pub(super) fn iterate_devices(core: &Core, visitor: &mut DeviceVisitor<'_>) {
+    visitor.visit(&core.devices.source, 0, core.shared.maps.geometry().length());
+}
+
+/// Adds what the clone needs for reads, and the preferred sizes.
+pub(super) fn io_hints(core: &Core, limits: &mut Limits) {
+    if limits.stack_reads(&core.devices.clone, 0).is_err() {
+        dm_err!(core.name, "source and clone are aligned differently");
+    }
+    limits.disable_atomic_writes();
+    if !core.passes_discards() {
+        // They complete here: any size and place will do.
+        limits.set_discard_granularity(limits.logical_block_size());
+        limits.set_max_hw_discard_sectors(u32::MAX);
+        limits.set_max_discard_sectors(u32::MAX);
+    } else if core.devices.source.max_discard_sectors() == 0 {
+        limits.set_max_hw_discard_sectors(0);
+        limits.set_max_discard_sectors(0);
+        limits.set_discard_granularity(0);
+    }
+}

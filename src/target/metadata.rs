@@ -1,0 +1,273 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! Synchronous metadata I/O: identify, format, load, checkpoint. Everything here sleeps; what is
+//! read and written is the engine's to say.
+
+use super::core::{Core, Desk, Devices};
+use super::memory::KernelMemory;
+use crate::dm::{
+    buffer::BlockBuf,
+    claims::Claim,
+    dm_err, dm_info,
+    buffer::Span,
+    io::{Durability, IoClient},
+    random, BlockDevice, Device, MappedDeviceId,
+};
+use crate::engine::{
+    checkpoint::Purpose,
+    engine::Engine,
+    format::{
+        bytes,
+        fingerprint::{Fingerprint, SAMPLES},
+        layout::{Layout, BLANK_BLOCKS, JOURNAL_BLOCKS},
+        superblock::Superblock,
+        Refusal, BLOCK_SECTORS,
+    },
+    geometry::Geometry,
+    load::check_identity,
+};
+use kernel::prelude::*;
+
+/// How often a failed write is tried again.
+const RETRIES: u32 = 3;
+
+/// Why metadata cannot be used.
+pub(super) enum Unusable {
+    /// It could not be read.
+    Unreadable(Error),
+    /// It was read, and refused.
+    Refused(Refusal),
+}
+
+impl From<Refusal> for Unusable {
+    fn from(refusal: Refusal) -> Self {
+        Self::Refused(refusal)
+    }
+}
+
+impl From<Error> for Unusable {
+    fn from(error: Error) -> Self {
+        Self::Unreadable(error)
+    }
+}
+
+impl Unusable {
+    /// The reason, for `ti->error` and the log.
+    pub(super) fn reason(&self) -> &'static CStr {
+        match self {
+            Self::Unreadable(_) => c"metadata or clone cannot be read",
+            Self::Refused(refusal) => refusal.reason(),
+        }
+    }
+
+    /// The error for user space.
+    pub(super) fn error(&self) -> Error {
+        match self {
+            Self::Unreadable(error) => *error,
+            Self::Refused(_) => EINVAL,
+        }
+    }
+}
+
+type Usable<T> = Result<T, Unusable>;
+
+/// Reads `count` blocks from block `place` on to the start of `buf`.
+fn read(io: &IoClient, device: &Device, place: u64, count: u64, buf: &mut BlockBuf) -> Result {
+    let sector = place.saturating_mul(BLOCK_SECTORS);
+    io.read(device, sector, buf, Span::blocks(0, count as u32))
+}
+
+/// The superblock of metadata that exists, checked against the table line; `None` if the device is
+/// blank and may be formatted.
+pub(super) fn identify(
+    io: &IoClient,
+    devices: &Devices,
+    geometry: &Geometry,
+    may_format: bool,
+) -> Usable<Option<Superblock>> {
+    let sectors = devices.metadata.sectors();
+    let count = BLANK_BLOCKS.min(sectors / BLOCK_SECTORS);
+    let mut buf = BlockBuf::new(BLANK_BLOCKS as usize)?;
+    read(io, &devices.metadata, 0, count, &mut buf)?;
+    let (Some(first), Some(second)) = (buf.block(0), buf.block(1)) else {
+        return Err(Refusal::Truncated.into());
+    };
+    let Some(superblock) = Superblock::choose(first, second)? else {
+        // Generation 1 alone is a format that a crash has interrupted.
+        let interrupted = !bytes::is_zero(second);
+        if !interrupted && !bytes::is_zero(&buf) {
+            return Err(Refusal::Foreign.into());
+        }
+        return if may_format { Ok(None) } else { Err(Refusal::Blank.into()) };
+    };
+    let needed = Layout::new(geometry.extents()).sectors();
+    check_identity(&superblock, geometry, needed, sectors, devices.clone.sectors())?;
+    if fingerprint(io, devices)? != superblock.clone {
+        return Err(Refusal::CloneContent.into());
+    }
+    Ok(Some(superblock))
+}
+
+/// Whether another mapped device uses the metadata device.
+pub(super) fn is_claimed(devices: &Devices, by: MappedDeviceId) -> bool {
+    Claim::new(devices.metadata.dev_t(), by).is_err()
+}
+
+/// Takes the clone's fingerprint.
+pub(super) fn fingerprint(io: &IoClient, devices: &Devices) -> Result<Fingerprint> {
+    let mut fingerprint = Fingerprint::new(devices.clone.sectors());
+    let mut buf = BlockBuf::new(1)?;
+    for i in 0..SAMPLES {
+        let sector = fingerprint.sample_sector(i);
+        io.read(&devices.clone, sector, &mut buf, Span::blocks(0, 1))?;
+        fingerprint.take(i, &buf);
+    }
+    Ok(fingerprint)
+}
+
+/// Loads or formats, at the first resume of a table.
+pub(super) fn load(core: &Core, desk: &mut Desk) -> Result {
+    let loaded = try_load(core, desk);
+    if let Err(unusable) = &loaded {
+        let reason = unusable.reason().to_str().unwrap_or("");
+        dm_err!(core.name, "metadata not loaded: {reason}");
+    }
+    loaded.map_err(|unusable| unusable.error())
+}
+
+fn try_load(core: &Core, desk: &mut Desk) -> Usable<()> {
+    let geometry = core.shared.maps.geometry();
+    match identify(&core.io, &core.devices, geometry, core.features.format)? {
+        Some(superblock) => {
+            load_existing(core, desk, superblock)?;
+            if core.features.assume_different {
+                core.engine.lock().assume_different(&core.shared)?;
+            }
+        }
+        None => {
+            let clone = fingerprint(&core.io, &core.devices)?;
+            let identical = core.features.identical;
+            core.engine.lock().format(&core.shared, random::uuid(), clone, identical);
+            dm_info!(core.name, "formatting blank metadata");
+            checkpoint(core, desk, Purpose::Suspended)?;
+        }
+    }
+    Ok(())
+}
+
+fn load_existing(core: &Core, desk: &mut Desk, superblock: Superblock) -> Usable<()> {
+    let mut buf = BlockBuf::new(JOURNAL_BLOCKS as usize)?;
+    let mut engine = core.engine.lock();
+    engine.adopt(&core.shared, superblock);
+    load_table(core, &mut engine, &mut buf)?;
+    load_maps(core, &engine, &mut buf)?;
+    let first = engine.layout().journal(0);
+    read(&core.io, &core.devices.metadata, first, JOURNAL_BLOCKS, &mut buf)?;
+    let torn = engine.replay(&core.shared, |i| buf.block(i as usize))?;
+    drop(engine);
+    if let Some(place) = torn {
+        dm_info!(core.name, "the last journal block was torn by a crash");
+        desk.scratch.fill(0);
+        write(core, desk, place, Durability::Fua)?;
+    }
+    Ok(())
+}
+
+fn load_table(core: &Core, engine: &mut Engine<KernelMemory>, buf: &mut BlockBuf) -> Usable<()> {
+    let (mut index, mut crc) = (0u64, 0);
+    while let Some(place) = engine.table_place(index) {
+        read(&core.io, &core.devices.metadata, place, 1, buf)?;
+        let block = buf.block(0).ok_or(EIO)?;
+        crc = engine.load_table(index, block, crc)?;
+        index = index.saturating_add(1);
+    }
+    Ok(engine.check_table(crc)?)
+}
+
+/// Map blocks are read many at a time: the slots of neighbours lie side by side.
+fn load_maps(core: &Core, engine: &Engine<KernelMemory>, buf: &mut BlockBuf) -> Usable<()> {
+    let entries = engine.layout().entries();
+    // The blocks that `buf` holds: from `start` up to `end`.
+    let (mut start, mut end) = (0u64, 0u64);
+    for entry in 0..entries {
+        let Some(place) = engine.map_place(&core.shared, entry) else {
+            continue;
+        };
+        if place < start || place >= end {
+            start = place;
+            end = place.saturating_add(buf.blocks() as u64).min(engine.layout().blocks());
+            read(&core.io, &core.devices.metadata, start, end.saturating_sub(start), buf)?;
+        }
+        let block = buf.block(place.saturating_sub(start) as usize).ok_or(EIO)?;
+        engine.load_map(&core.shared, entry, block)?;
+    }
+    Ok(())
+}
+
+/// Writes the scratch block to `place`, in blocks.
+fn write(core: &Core, desk: &Desk, place: u64, durability: Durability) -> Result {
+    let sector = place.saturating_mul(BLOCK_SECTORS);
+    let span = Span::whole(&desk.scratch);
+    let mut tries = 0;
+    loop {
+        match core.io.write(&core.devices.metadata, sector, &desk.scratch, span, durability) {
+            Err(_) if tries < RETRIES => tries = tries.saturating_add(1),
+            result => return result,
+        }
+    }
+}
+
+/// Writes the durable state beside the old one and makes it count.
+pub(super) fn checkpoint(core: &Core, desk: &mut Desk, purpose: Purpose) -> Result {
+    let result = try_checkpoint(core, desk, purpose);
+    if result.is_err() {
+        dm_err!(core.name, "checkpoint failed, metadata is read-only until it is loaded again");
+        core.engine.lock().checkpoint_failed(&core.shared);
+    }
+    result
+}
+
+fn try_checkpoint(core: &Core, desk: &mut Desk, purpose: Purpose) -> Result {
+    let mut from = 0;
+    while let Some((entry, place)) = {
+        let block = desk.scratch.block_mut(0).ok_or(EIO)?;
+        let next = core.engine.lock().checkpoint_map(&core.shared, from, block);
+        next
+    } {
+        write(core, desk, place, Durability::None)?;
+        from = entry.saturating_add(1);
+    }
+    let mut index = 0;
+    while let Some(place) = {
+        let block = desk.scratch.block_mut(0).ok_or(EIO)?;
+        let next = core.engine.lock().checkpoint_table(index, block);
+        next
+    } {
+        write(core, desk, place, Durability::None)?;
+        index = index.saturating_add(1);
+    }
+    let block = desk.scratch.block_mut(0).ok_or(EIO)?;
+    let place = core.engine.lock().checkpoint_superblock(purpose, block);
+    write(core, desk, place, Durability::PreflushFua)
+}
+
+/// Begins a restore: one superblock.
+pub(super) fn begin_restore(core: &Core, desk: &mut Desk) -> Result {
+    let block = desk.scratch.block_mut(0).ok_or(EIO)?;
+    let place = core.engine.lock().begin_restore(&core.shared, block);
+    let result = write(core, desk, place, Durability::PreflushFua);
+    core.engine.lock().restore_begun(&core.shared, result.is_ok());
+    result
+}
+
+/// The clone has just been made: the delta map becomes empty and the fingerprint is taken anew.
+pub(super) fn assume_identical(core: &Core, desk: &mut Desk) -> Result {
+    let clone = fingerprint(&core.io, &core.devices)?;
+    core.engine.lock().assume_identical(&core.shared, clone);
+    let result = try_checkpoint(core, desk, Purpose::Suspended);
+    if result.is_err() {
+        dm_err!(core.name, "it is unknown whether 'assume_identical' is on the metadata device");
+        core.engine.lock().mode_unknown(&core.shared);
+    }
+    result
+}

@@ -1,0 +1,105 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! The `restore` target: what device-mapper calls, and where to read on.
+//!
+//! | hook | file |
+//! |---|---|
+//! | construct a table line | [`table`] |
+//! | a request comes, a request is done | [`fast`] |
+//! | what cannot be done at once | [`worker`] |
+//! | suspend and resume | [`suspend`] |
+//! | load, format, checkpoint | [`metadata`] |
+//! | messages | [`control`] |
+
+mod control;
+mod core;
+mod fast;
+mod limits;
+mod memory;
+mod metadata;
+mod suspend;
+mod table;
+mod worker;
+
+use self::core::Core;
+use crate::dm::shared::Owner;
+use crate::dm::{
+    Args, DeviceVisitor, EndBio, EndVerdict, Features, Limits, MapBio, Setup, Status, StatusKind, Target, TextBuf,
+    Verdict,
+};
+use ::core::fmt::Write;
+use kernel::{
+    prelude::*,
+    sync::{Arc, ArcBorrow},
+};
+
+/// One table line.
+pub struct Restore {
+    core: Owner<Core>,
+}
+
+#[vtable]
+impl Target for Restore {
+    const NAME: &'static CStr = c"restore";
+    const VERSION: [u32; 3] = [1, 0, 0];
+    const FEATURES: Features = Features::NOWAIT;
+    type Io = fast::Io;
+
+    fn new(setup: &mut Setup<'_>, args: Args<'_>) -> Result<Arc<Self>> {
+        let core = table::construct(setup, args)?;
+        Ok(Arc::new(Restore { core }, GFP_KERNEL)?)
+    }
+
+    fn map<'b>(this: ArcBorrow<'_, Self>, bio: MapBio<'b, Self>) -> Verdict<'b> {
+        fast::map(&this.core, bio)
+    }
+
+    fn end_io<'b>(this: ArcBorrow<'_, Self>, bio: EndBio<'b, Self>, status: Status) -> EndVerdict<'b> {
+        fast::end_io(&this.core, bio, status)
+    }
+
+    fn presuspend(this: ArcBorrow<'_, Self>) {
+        suspend::presuspend(&this.core);
+    }
+
+    fn presuspend_undo(this: ArcBorrow<'_, Self>) {
+        suspend::resume(&this.core);
+    }
+
+    fn postsuspend(this: ArcBorrow<'_, Self>) {
+        suspend::postsuspend(&this.core);
+    }
+
+    fn preresume(this: ArcBorrow<'_, Self>) -> Result {
+        suspend::preresume(&this.core)
+    }
+
+    fn resume(this: ArcBorrow<'_, Self>) {
+        suspend::resume(&this.core);
+    }
+
+    fn message(this: ArcBorrow<'_, Self>, words: Args<'_>, _reply: &mut TextBuf<'_>) -> Result {
+        control::message(&this.core, words)
+    }
+
+    fn status(this: ArcBorrow<'_, Self>, kind: StatusKind, out: &mut TextBuf<'_>) {
+        // An error means that the text did not fit, which `out` itself keeps track of.
+        let _ = match kind {
+            StatusKind::Info => this.core.write_status(out),
+            StatusKind::Table => this.core.write_table(out),
+            StatusKind::Ima => write!(out, "target_name=restore,target_version=1.0.0;"),
+        };
+    }
+
+    fn iterate_devices(this: ArcBorrow<'_, Self>, visitor: &mut DeviceVisitor<'_>) {
+        limits::iterate_devices(&this.core, visitor);
+    }
+
+    fn io_hints(this: ArcBorrow<'_, Self>, limits: &mut Limits) {
+        limits::io_hints(&this.core, limits);
+    }
+
+    fn dtr(this: ArcBorrow<'_, Self>) {
+        this.core.job.disable();
+    }
+}

@@ -1,0 +1,136 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! Suspend and resume. All hooks here sleep; they run with I/O blocked and no noio scope of their
+//! own, so they set one.
+//!
+//! `presuspend` stops the background; the host still writes behind it. In `postsuspend` no request is
+//! in flight any more: copies are drained, the source is flushed, and a checkpoint leaves an empty
+//! journal. `preresume` loads at the first resume of a table, because the old table may be live
+//! until then, and takes the metadata up again.
+
+use super::core::{Core, Desk};
+use super::metadata;
+use super::worker;
+use crate::dm::{
+    atomic::Ordering,
+    claims::Claim,
+    dm_err,
+    noio::NoIo,
+    shared::{Owner, Ref},
+    BlockDevice,
+};
+use crate::engine::{
+    checkpoint::Purpose,
+    engine::MetadataMode,
+    format::BLOCK_SECTORS,
+    journal::{Commit, Written},
+};
+use crate::dm::{buffer::Span, io::Durability};
+use kernel::prelude::*;
+
+/// How often the remaining records are tried before the checkpoint puts them back instead.
+const ROUNDS: u32 = 3;
+
+pub(super) fn presuspend(core: &Owner<Core>) {
+    core.engine.lock().quiesce(true);
+}
+
+pub(super) fn postsuspend(core: &Owner<Core>) {
+    let _noio = NoIo::enter();
+    let this = core.share();
+    drain(&this);
+    let mut desk = core.desk.lock();
+    desk.active = false;
+    if desk.loaded && core.engine.lock().metadata_mode() == MetadataMode::ReadWrite {
+        for _ in 0..ROUNDS {
+            commit_all(core, &mut desk);
+        }
+        // A failure is logged, and the metadata is read-only then.
+        let _ = metadata::checkpoint(core, &mut desk, Purpose::Suspended);
+    }
+    drop(desk);
+    core.suspended.store(true, Ordering::Release);
+    if core.engine.lock().take_event() {
+        core.events.raise();
+    }
+}
+
+/// Waits until nothing of the target's own is in flight and every result was taken in.
+fn drain(core: &Ref<Core>) {
+    loop {
+        core.background.wait_idle();
+        core.urgent.wait_idle();
+        core.async_io.wait_idle();
+        core.job.enqueue(core);
+        core.job.flush();
+        let desk = core.desk.lock();
+        let engine = core.engine.lock();
+        let busy = engine.is_copying() || engine.is_committing() || desk.flushing.is_some();
+        if !busy {
+            return;
+        }
+    }
+}
+
+/// Flushes the source and writes every record that this allows.
+fn commit_all(core: &Core, desk: &mut Desk) {
+    if !core.engine.lock().has_uncommitted(&core.shared) {
+        return;
+    }
+    let point = core.shared.sync_point();
+    let flushed = core.io.flush(&core.devices.source).is_ok();
+    worker::flush_done(core, point, flushed);
+    loop {
+        let Some(block) = desk.scratch.block_mut(0) else {
+            return;
+        };
+        let next = core.engine.lock().next_commit(&core.shared, block);
+        match next {
+            Commit::Nothing => return,
+            Commit::Checkpoint => {
+                if metadata::checkpoint(core, desk, Purpose::Running).is_err() {
+                    return;
+                }
+            }
+            Commit::Write(place) => write_now(core, desk, place),
+        }
+    }
+}
+
+fn write_now(core: &Core, desk: &Desk, place: u64) {
+    let sector = place.saturating_mul(BLOCK_SECTORS);
+    let span = Span::whole(&desk.scratch);
+    let device = &core.devices.metadata;
+    loop {
+        let ok = core.io.write(device, sector, &desk.scratch, span, Durability::Fua).is_ok();
+        if core.engine.lock().commit_written(&core.shared, ok) == Written::Done {
+            return;
+        }
+    }
+}
+
+pub(super) fn preresume(core: &Owner<Core>) -> Result {
+    let _noio = NoIo::enter();
+    let mut desk = core.desk.lock();
+    if desk.claim.is_none() {
+        let claim = Claim::new(core.devices.metadata.dev_t(), core.mapped).inspect_err(|_| {
+            dm_err!(core.name, "the metadata device is in use by another restore device");
+        })?;
+        desk.claim = Some(claim);
+    }
+    if !desk.loaded {
+        metadata::load(core, &mut desk)?;
+        desk.loaded = true;
+    }
+    if core.engine.lock().metadata_mode() == MetadataMode::ReadWrite {
+        metadata::checkpoint(core, &mut desk, Purpose::Activated)?;
+    }
+    desk.active = true;
+    core.suspended.store(false, Ordering::Release);
+    Ok(())
+}
+
+pub(super) fn resume(core: &Owner<Core>) {
+    core.engine.lock().quiesce(false);
+    core.job.enqueue(&core.share());
+}

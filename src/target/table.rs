@@ -1,0 +1,142 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! Construction: from the words of a table line to a [`Core`]. Each way in which a line can be bad
+//! has its own reason; the figures are in the log. Nothing is written here.
+
+use super::core::{Core, Devices};
+use super::memory::KernelMemory;
+use super::metadata;
+use crate::dm::{dm_err, io::IoClient, parse_u64, shared::Owner, Args, BlockDevice, Device, ReadOnlyDevice, Setup};
+use crate::engine::{
+    engine::{Engine, Shared},
+    format::{layout::Layout, BLOCK},
+    geometry::{BadGeometry, Geometry, MAX_EXTENTS},
+    settings,
+};
+use kernel::prelude::*;
+
+const SECTOR: u64 = 512;
+
+/// `<metadata dev> <source dev> <clone dev> <extent sectors> [<#features> ... [<#core args> ...]]`
+pub(super) fn construct(setup: &mut Setup<'_>, args: Args<'_>) -> Result<Owner<Core>> {
+    let mut args = args;
+    let (Some(metadata), Some(source), Some(clone), Some(extent)) =
+        (args.next(), args.next(), args.next(), args.next())
+    else {
+        return setup.fail(c"Four arguments are needed: metadata, source, clone, extent size", EINVAL);
+    };
+    if setup.is_read_only() {
+        return setup.fail(c"The device cannot be read-only", EROFS);
+    }
+    let geometry = geometry(setup, extent)?;
+    let words = args.map(CStr::to_bytes);
+    let (features, settings) = match settings::parse(words) {
+        Ok(parsed) => parsed,
+        Err((bad, word)) => {
+            let word = word.and_then(|word| ::core::str::from_utf8(word).ok()).unwrap_or("");
+            dm_err!(setup.name(), "bad table line at '{word}'");
+            return setup.fail(bad.reason(), EINVAL);
+        }
+    };
+    let devices = Devices {
+        metadata: open(setup, metadata, c"Metadata device cannot be opened", c"Metadata device is read-only")?,
+        source: open(setup, source, c"Source device cannot be opened", c"Source device is read-only")?,
+        clone: open_clone(setup, clone)?,
+    };
+    check_devices(setup, &devices, &geometry)?;
+    check_metadata(setup, &devices, &geometry, features.format)?;
+    declare(setup, &devices, features.no_discard_passdown);
+    let no_memory = |_| ENOMEM;
+    let shared = Shared::<KernelMemory>::new(geometry).map_err(no_memory)?;
+    let engine = Engine::new(geometry, features, settings).map_err(no_memory)?;
+    let identity = (setup.name(), setup.mapped_device(), setup.events());
+    Owner::new(Core::new(identity, devices, shared, engine)?)
+}
+
+fn geometry(setup: &mut Setup<'_>, extent: &CStr) -> Result<Geometry> {
+    let Ok(extent) = parse_u64(extent) else {
+        return setup.fail(c"Extent size is not a number", EINVAL);
+    };
+    let reason = match Geometry::new(setup.len(), extent) {
+        Ok(geometry) => return Ok(geometry),
+        Err(BadGeometry::ExtentTooSmall) => c"Extent size is below 8 sectors",
+        Err(BadGeometry::ExtentTooLarge) => c"Extent size is above 2097152 sectors",
+        Err(BadGeometry::ExtentNotPowerOfTwo) => c"Extent size is not a power of two",
+        Err(BadGeometry::Length) => c"Length is out of range",
+        Err(BadGeometry::TooManyExtents) => c"Too many extents, use larger ones",
+    };
+    dm_err!(setup.name(), "extents of {extent} sectors over {} sectors; at most {MAX_EXTENTS} extents", setup.len());
+    setup.fail(reason, EINVAL)
+}
+
+fn open(setup: &mut Setup<'_>, path: &CStr, closed: &'static CStr, read_only: &'static CStr) -> Result<Device> {
+    match setup.device(path) {
+        Ok(device) if device.is_read_only() => setup.fail(read_only, EACCES),
+        Ok(device) => Ok(device),
+        Err(EACCES) => setup.fail(read_only, EACCES),
+        Err(error) => setup.fail(closed, error),
+    }
+}
+
+fn open_clone(setup: &mut Setup<'_>, path: &CStr) -> Result<ReadOnlyDevice> {
+    match setup.read_only_device(path) {
+        Ok(device) => Ok(device),
+        Err(error) => setup.fail(c"Clone device cannot be opened", error),
+    }
+}
+
+/// What must hold for the devices, each with its reason.
+fn check_devices(setup: &mut Setup<'_>, devices: &Devices, geometry: &Geometry) -> Result {
+    let Devices { metadata, source, clone } = devices;
+    let block = source.logical_block_size().max(clone.logical_block_size());
+    let block_sectors = u64::from(block) / SECTOR;
+    let divides = |sectors: u64| sectors.checked_rem(block_sectors.max(1)) == Some(0);
+    let needed = Layout::new(geometry.extents()).sectors();
+    let refusals = [
+        (metadata.dev_t() == source.dev_t(), c"Metadata and source are the same device"),
+        (metadata.dev_t() == clone.dev_t(), c"Metadata and clone are the same device"),
+        (source.dev_t() == clone.dev_t(), c"Source and clone are the same device"),
+        (source.is_zoned(), c"Zoned source devices are not supported"),
+        (clone.is_zoned(), c"Zoned clone devices are not supported"),
+        (metadata.is_zoned(), c"Zoned metadata devices are not supported"),
+        (source.sectors() < geometry.length(), c"Source device is too small"),
+        (clone.sectors() < geometry.length(), c"Clone device is too small"),
+        (metadata.logical_block_size() as usize > BLOCK, c"Metadata device has blocks above 4096 bytes"),
+        (!divides(geometry.extent_sectors()), c"Extent size is not a multiple of the logical block size"),
+        (!divides(geometry.length()), c"Length is not a multiple of the logical block size"),
+        (metadata.sectors() < needed, c"Metadata device is too small"),
+    ];
+    let Some((_, reason)) = refusals.into_iter().find(|(refused, _)| *refused) else {
+        return Ok(());
+    };
+    let (m, s, c) = (metadata.sectors(), source.sectors(), clone.sectors());
+    let length = geometry.length();
+    dm_err!(
+        setup.name(),
+        "length {length}, source {s}, clone {c}, metadata {m} of {needed} needed sectors, blocks of {block} bytes"
+    );
+    setup.fail(reason, EINVAL)
+}
+
+/// Identity and geometry of the metadata. Its state is loaded at the first resume.
+fn check_metadata(setup: &mut Setup<'_>, devices: &Devices, geometry: &Geometry, may_format: bool) -> Result {
+    if metadata::is_claimed(devices, setup.mapped_device()) {
+        return setup.fail(c"Metadata device is in use by another restore device", EBUSY);
+    }
+    let io = IoClient::new()?;
+    match metadata::identify(&io, devices, geometry, may_format) {
+        Ok(_) => Ok(()),
+        Err(unusable) => setup.fail(unusable.reason(), unusable.error()),
+    }
+}
+
+/// What device-mapper may send to the target.
+fn declare(setup: &mut Setup<'_>, devices: &Devices, no_passdown: bool) {
+    setup.set_num_flush_bios(1);
+    // A write cache is always advertised: flushes must come here even if the source has none.
+    setup.set_flush_supported(true);
+    setup.set_discards(true);
+    setup.set_discards_supported(no_passdown || devices.source.max_discard_sectors() > 0);
+    setup.set_write_zeroes(true);
+    setup.set_limit_swap_bios(true);
+}

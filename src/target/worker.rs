@@ -1,0 +1,304 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! The worker: takes what has happened to the engine and does what the engine says.
+//!
+//! One job on a queue of its own; it never runs twice at once. Each run goes through the steps of
+//! [`run`] in order, until nothing is left to do now. It waits for metadata I/O of a checkpoint only,
+//! which needs nothing from it. What happens meanwhile is left in the inbox and makes it run again.
+
+use super::core::{Core, Desk, COMMIT, FLUSH};
+use super::metadata;
+use super::Restore;
+use crate::dm::{
+    atomic::Ordering,
+    dm_err_limited, dm_warn,
+    buffer::Span,
+    io::Durability,
+    kcopyd::CopyRange,
+    noio::NoIo,
+    shared::Ref,
+    time::now_ns,
+    Bio, BioList, Status,
+};
+use crate::engine::{
+    checkpoint::Purpose,
+    copier::{Copy, CopyResult, BACKGROUND_JOBS},
+    copying::{Background, CopyOutcome},
+    engine::SyncPoint,
+    flushes::{FlushNeed, Settled},
+    format::BLOCK_SECTORS,
+    journal::{Commit, Written},
+    requests::Admission,
+    run::Run,
+};
+
+const NS_PER_MS: u64 = 1_000_000;
+/// The longest sleep between two looks, in milliseconds.
+const LONGEST_SLEEP: u32 = 60_000;
+
+/// The job's function.
+pub(super) fn run(core: Ref<Core>) {
+    let _noio = NoIo::enter();
+    let mut desk = core.desk.lock();
+    take_ended(&core, &mut desk);
+    take_copies(&core, &mut desk);
+    take_commit(&core, &mut desk);
+    take_flush(&core, &mut desk);
+    admit(&core, &mut desk);
+    commit(&core, &mut desk);
+    settle(&core, &mut desk);
+    let wake_at = flush(&core, &mut desk).min(copy(&core, &desk));
+    drop(desk);
+    if core.engine.lock().take_event() {
+        core.events.raise();
+    }
+    sleep_until(&core, wake_at);
+}
+
+fn sleep_until(core: &Ref<Core>, wake_at: u64) {
+    if wake_at == u64::MAX {
+        return;
+    }
+    let ms = wake_at.saturating_sub(now_ns()).div_ceil(NS_PER_MS);
+    let ms = u32::try_from(ms).unwrap_or(LONGEST_SLEEP).min(LONGEST_SLEEP);
+    core.job.kick_after(core, ms);
+}
+
+/// Requests whose I/O is done: overwrites, flushes, FUA writes.
+fn take_ended(core: &Core, desk: &mut Desk) {
+    let mut ended = BioList::new();
+    ended.append(&mut core.inbox.lock().ended);
+    while let Some(mut bio) = ended.pop() {
+        let io = bio.io_mut();
+        let mut ok = !io.failed;
+        let mut engine = core.engine.lock();
+        if let Some(ticket) = io.ticket.as_mut() {
+            ok = engine.completed(&core.shared, ticket, ok, now_ns());
+            // A FUA overwrite also waits for its own record, which has just been queued.
+            io.sync = io.sync.map(|point| core.shared.later(point));
+        }
+        match io.sync {
+            Some(point) if io.is_flush && ok => engine.flushed(point),
+            Some(_) if io.is_flush => engine.flush_failed(&core.shared),
+            _ => {}
+        }
+        drop(engine);
+        if ok && bio.io().sync.is_some() {
+            desk.syncing.push(bio);
+        } else {
+            bio.complete(if ok { Status::OK } else { Status::IOERR });
+        }
+    }
+}
+
+fn take_copies(core: &Core, desk: &mut Desk) {
+    loop {
+        // Bound to a name, so that the lock is not held while the result is taken in.
+        let next = core.inbox.lock().take_copy();
+        match next {
+            Some((job, result)) => copy_done(core, desk, job, result),
+            None => return,
+        }
+    }
+}
+
+fn copy_done(core: &Core, desk: &mut Desk, job: usize, result: CopyResult) {
+    let outcome = core.engine.lock().copy_done(&core.shared, job, result, now_ns());
+    if !result.is_ok() {
+        let what = if result.read_error { "clone cannot be read" } else { "source cannot be written" };
+        dm_err_limited!(core.name, "copy failed: {what}");
+    }
+    if let CopyOutcome::Failed(extents) = outcome {
+        fail_waiting(desk, extents);
+    }
+}
+
+/// The copy of `extents` has failed: whoever waited for it fails too, when it is asked next.
+fn fail_waiting(desk: &mut Desk, extents: Run) {
+    let mut waiting = ::core::mem::take(&mut desk.waiting);
+    while let Some(mut bio) = waiting.pop() {
+        if let Some(ticket) = bio.io_mut().ticket.as_mut() {
+            ticket.copy_failed(extents);
+        }
+        desk.waiting.push(bio);
+    }
+}
+
+/// The journal block is written, or has to be written again.
+fn take_commit(core: &Ref<Core>, desk: &mut Desk) {
+    let Some((ok, buf)) = core.inbox.lock().commit.take() else {
+        return;
+    };
+    desk.block = buf;
+    let written = core.engine.lock().commit_written(&core.shared, ok);
+    if written == Written::Again {
+        write_block(core, desk);
+    }
+    if !ok {
+        let mode = core.engine.lock().metadata_mode();
+        dm_warn!(core.name, "journal write failed, metadata mode {}", mode.name());
+    }
+}
+
+/// The target's own source flush is done.
+fn take_flush(core: &Core, desk: &mut Desk) {
+    let result = core.inbox.lock().flush.take();
+    if let (Some(ok), Some(point)) = (result, desk.flushing) {
+        desk.flushing = None;
+        flush_done(core, point, ok);
+    }
+}
+
+pub(super) fn flush_done(core: &Core, point: SyncPoint, ok: bool) {
+    let mut engine = core.engine.lock();
+    if ok {
+        engine.flushed(point);
+    } else {
+        engine.flush_failed(&core.shared);
+        dm_err_limited!(core.name, "source flush failed, its extents are copied again");
+    }
+}
+
+/// Asks for each request that waits what it may do now.
+fn admit(core: &Ref<Core>, desk: &mut Desk) {
+    let mut waiting = ::core::mem::take(&mut desk.waiting);
+    waiting.append(&mut core.inbox.lock().deferred);
+    while let Some(bio) = waiting.pop() {
+        admit_one(core, desk, bio);
+    }
+}
+
+fn admit_one(core: &Ref<Core>, desk: &mut Desk, mut bio: Bio<Restore>) {
+    loop {
+        let Some(ticket) = bio.io_mut().ticket.as_mut() else {
+            return bio.complete(Status::IOERR);
+        };
+        let sector = ticket.request().sectors.start();
+        let admission = core.engine.lock().admit(&core.shared, ticket, now_ns());
+        match admission {
+            Admission::Go => return bio.submit_to(&core.devices.source, sector),
+            Admission::Complete => return bio.complete(Status::OK),
+            Admission::Fail => return bio.complete(Status::IOERR),
+            Admission::Wait => return desk.waiting.push(bio),
+            // Asked again at once: both ends of a request may need a copy.
+            Admission::Copy(copy) => start_copy(core, copy),
+        }
+    }
+}
+
+/// Writes the next journal block, and makes checkpoints.
+fn commit(core: &Ref<Core>, desk: &mut Desk) {
+    if !desk.active {
+        return;
+    }
+    loop {
+        let Some(block) = desk.block.as_mut().and_then(|buf| buf.block_mut(0)) else {
+            return;
+        };
+        let mut engine = core.engine.lock();
+        let next = engine.next_commit(&core.shared, block);
+        let due = next == Commit::Nothing && engine.wants_checkpoint();
+        drop(engine);
+        match next {
+            Commit::Write(place) => {
+                desk.block_place = place;
+                return write_block(core, desk);
+            }
+            Commit::Nothing if !due => return,
+            Commit::Nothing | Commit::Checkpoint => {
+                if metadata::checkpoint(core, desk, Purpose::Running).is_err() {
+                    return wake(core);
+                }
+            }
+        }
+    }
+}
+
+fn write_block(core: &Ref<Core>, desk: &mut Desk) {
+    let Some(buf) = desk.block.take() else {
+        return;
+    };
+    let sector = desk.block_place.saturating_mul(BLOCK_SECTORS);
+    let span = Span::whole(&buf);
+    let device = &core.devices.metadata;
+    let submitted = core.async_io.write(core.clone(), COMMIT, device, sector, buf, span, Durability::Fua);
+    if let Err(refused) = submitted {
+        // Never busy: there is one block at a time. Taken as a failed write all the same.
+        core.inbox.lock().commit = Some((false, Some(refused.buf)));
+        wake(core);
+    }
+}
+
+/// Makes the worker run once more.
+fn wake(core: &Ref<Core>) {
+    core.job.enqueue(core);
+}
+
+/// Flushes and FUA writes whose records are durable are done.
+fn settle(core: &Core, desk: &mut Desk) {
+    let mut syncing = ::core::mem::take(&mut desk.syncing);
+    while let Some(bio) = syncing.pop() {
+        let point = bio.io().sync.unwrap_or_default();
+        let settled = core.engine.lock().settle(&core.shared, point, bio.io().is_flush);
+        match settled {
+            Settled::Waiting => desk.syncing.push(bio),
+            Settled::Durable => bio.complete(Status::OK),
+            Settled::Failed => bio.complete(Status::IOERR),
+        }
+    }
+}
+
+/// Flushes the source if the host does not. Returns when to look again.
+fn flush(core: &Ref<Core>, desk: &mut Desk) -> u64 {
+    if !desk.active || desk.flushing.is_some() {
+        return u64::MAX;
+    }
+    let waited_for = !desk.syncing.is_empty();
+    let point = core.shared.sync_point();
+    let need = core.engine.lock().flush_need(&core.shared, now_ns(), waited_for);
+    match need {
+        FlushNeed::None => return u64::MAX,
+        FlushNeed::At(time) => return time,
+        FlushNeed::Now => {}
+    }
+    desk.flushing = Some(point);
+    if core.async_io.flush(core.clone(), FLUSH, &core.devices.source).is_err() {
+        // Never busy: there is one flush at a time.
+        core.inbox.lock().flush = Some(false);
+        wake(core);
+    }
+    u64::MAX
+}
+
+/// Starts the background's next copies. Returns when to look again.
+fn copy(core: &Ref<Core>, desk: &Desk) -> u64 {
+    if !desk.active {
+        return u64::MAX;
+    }
+    let mut host_seen = core.host_seen.swap(false, Ordering::Relaxed);
+    loop {
+        let next = core.engine.lock().next_copy(&core.shared, now_ns(), host_seen);
+        host_seen = false;
+        match next {
+            Background::Copy(copy) => start_copy(core, copy),
+            Background::NotBefore(time) => return time,
+            Background::Nothing => return u64::MAX,
+        }
+    }
+}
+
+fn start_copy(core: &Ref<Core>, copy: Copy) {
+    let client = if copy.job < BACKGROUND_JOBS { &core.background } else { &core.urgent };
+    let range = CopyRange {
+        from: copy.sectors.start(),
+        to: copy.sectors.start(),
+        sectors: copy.sectors.len(),
+    };
+    let (clone, source) = (&core.devices.clone, &core.devices.source);
+    if client.copy(core.clone(), copy.job as u64, clone, source, range).is_err() {
+        // Never busy: a client has as many places as the engine has jobs for it.
+        let failed = CopyResult { read_error: false, write_error: true };
+        core.inbox.lock().put_copy(copy.job, failed);
+        wake(core);
+    }
+}
