@@ -40,9 +40,9 @@ pub use bio::{Bio, BioList, CannotSplit, DoneBio, EndBio, EndVerdict, MapBio, Op
 pub use device::{BlockDevice, DevT, Device, ReadOnlyDevice};
 pub use events::{Events, MappedDeviceId, MappedName};
 pub use limits::{DeviceVisitor, Limits};
+pub use log::may_log;
 #[allow(unused_imports)] // A target need not use them all.
 pub(crate) use log::{dm_err, dm_err_limited, dm_info, dm_warn, dm_warn_limited};
-pub use log::may_log;
 pub use registration::Registration;
 pub use setup::Setup;
 pub use status::Status;

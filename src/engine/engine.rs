@@ -77,7 +77,10 @@ impl<S: Storage> Shared<S> {
 
     /// `point` moved on to what is queued now, for what was recorded since.
     pub fn later(&self, point: SyncPoint) -> SyncPoint {
-        SyncPoint { mark: self.sync_point().mark, ..point }
+        SyncPoint {
+            mark: self.sync_point().mark,
+            ..point
+        }
     }
 
     /// Whether all that `point` waits for is durable and nothing was lost: then a flush or FUA
@@ -98,7 +101,10 @@ impl<S: Storage> Shared<S> {
 
     pub(super) fn host_errors(&self) -> [u64; 2] {
         let [source, clone] = &self.host_errors;
-        [source.load(Ordering::Relaxed), clone.load(Ordering::Relaxed)]
+        [
+            source.load(Ordering::Relaxed),
+            clone.load(Ordering::Relaxed),
+        ]
     }
 
     pub(super) fn count_loss(&self) {

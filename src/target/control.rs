@@ -6,10 +6,7 @@ use super::core::Core;
 use super::metadata;
 use crate::dm::{atomic::Ordering, dm_err, noio::NoIo, shared::Owner, Args};
 use crate::engine::{
-    checkpoint::CannotBegin,
-    engine::MetadataMode,
-    maps::Mode,
-    settings::is_core_arg,
+    checkpoint::CannotBegin, engine::MetadataMode, maps::Mode, settings::is_core_arg,
 };
 use kernel::prelude::*;
 
@@ -53,7 +50,12 @@ fn expect_words(core: &Core, name: &CStr, count: usize, expected: usize) -> Resu
         return Ok(());
     }
     let values = expected.saturating_sub(1);
-    dm_err!(core.name, "message '{}' takes {values} value(s), not {}", text(name), count.saturating_sub(1));
+    dm_err!(
+        core.name,
+        "message '{}' takes {values} value(s), not {}",
+        text(name),
+        count.saturating_sub(1)
+    );
     Err(EINVAL)
 }
 
@@ -61,7 +63,12 @@ fn set(core: &Owner<Core>, name: &CStr, value: &CStr) -> Result {
     let set = core.engine.lock().set(name.to_bytes(), value.to_bytes());
     if let Err(bad) = set {
         let reason = text(bad.reason());
-        dm_err!(core.name, "message '{}': value '{}': {reason}", text(name), text(value));
+        dm_err!(
+            core.name,
+            "message '{}': value '{}': {reason}",
+            text(name),
+            text(value)
+        );
         return Err(EINVAL);
     }
     core.job.enqueue(&core.share());

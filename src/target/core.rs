@@ -202,9 +202,19 @@ impl Core {
 
     /// The line of `dmsetup table`.
     pub(super) fn write_table(&self, out: &mut impl fmt::Write) -> fmt::Result {
-        let Devices { metadata, source, clone } = &self.devices;
+        let Devices {
+            metadata,
+            source,
+            clone,
+        } = &self.devices;
         let extent = self.shared.maps.geometry().extent_sectors();
-        write!(out, "{} {} {} {extent} ", metadata.dev_t(), source.dev_t(), clone.dev_t())?;
+        write!(
+            out,
+            "{} {} {} {extent} ",
+            metadata.dev_t(),
+            source.dev_t(),
+            clone.dev_t()
+        )?;
         let engine = self.engine.lock();
         settings::write(out, &engine.features, &engine.settings)
     }

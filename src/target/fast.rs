@@ -60,7 +60,12 @@ pub(super) fn map<'b>(core: &Owner<Core>, mut bio: MapBio<'b, Restore>) -> Verdi
     route(core, bio, request, plan)
 }
 
-fn route<'b>(core: &Owner<Core>, mut bio: MapBio<'b, Restore>, request: Request, plan: Plan) -> Verdict<'b> {
+fn route<'b>(
+    core: &Owner<Core>,
+    mut bio: MapBio<'b, Restore>,
+    request: Request,
+    plan: Plan,
+) -> Verdict<'b> {
     let sector = request.sectors.start();
     match plan.route {
         Route::Source => bio.remap(&core.devices.source, sector),
@@ -90,7 +95,11 @@ fn map_flush<'b>(core: &Owner<Core>, mut bio: MapBio<'b, Restore>) -> Verdict<'b
 }
 
 /// The I/O of a request is done: mostly so is the request.
-pub(super) fn end_io<'b>(core: &Owner<Core>, mut bio: EndBio<'b, Restore>, status: Status) -> EndVerdict<'b> {
+pub(super) fn end_io<'b>(
+    core: &Owner<Core>,
+    mut bio: EndBio<'b, Restore>,
+    status: Status,
+) -> EndVerdict<'b> {
     let io = bio.io_mut();
     io.failed = !status.is_ok();
     if io.failed && !io.is_flush {

@@ -8,7 +8,11 @@ use crate::dm::{dm_err, BlockDevice, DeviceVisitor, Limits};
 /// Shows device-mapper the source. The clone is not shown, because it could veto discards and write
 /// zeroes, which it never gets; its limits are added in [`io_hints`].
 pub(super) fn iterate_devices(core: &Core, visitor: &mut DeviceVisitor<'_>) {
-    visitor.visit(&core.devices.source, 0, core.shared.maps.geometry().length());
+    visitor.visit(
+        &core.devices.source,
+        0,
+        core.shared.maps.geometry().length(),
+    );
 }
 
 /// Adds what the clone needs for reads, and the preferred sizes.

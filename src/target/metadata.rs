@@ -7,9 +7,9 @@ use super::core::{Core, Desk, Devices};
 use super::memory::KernelMemory;
 use crate::dm::{
     buffer::BlockBuf,
+    buffer::Span,
     claims::Claim,
     dm_err, dm_info,
-    buffer::Span,
     io::{Durability, IoClient},
     random, BlockDevice, Device, MappedDeviceId,
 };
@@ -98,10 +98,20 @@ pub(super) fn identify(
         if !interrupted && !bytes::is_zero(&buf) {
             return Err(Refusal::Foreign.into());
         }
-        return if may_format { Ok(None) } else { Err(Refusal::Blank.into()) };
+        return if may_format {
+            Ok(None)
+        } else {
+            Err(Refusal::Blank.into())
+        };
     };
     let needed = Layout::new(geometry.extents()).sectors();
-    check_identity(&superblock, geometry, needed, sectors, devices.clone.sectors())?;
+    check_identity(
+        &superblock,
+        geometry,
+        needed,
+        sectors,
+        devices.clone.sectors(),
+    )?;
     if fingerprint(io, devices)? != superblock.clone {
         return Err(Refusal::CloneContent.into());
     }
@@ -147,7 +157,9 @@ fn try_load(core: &Core, desk: &mut Desk) -> Usable<()> {
         None => {
             let clone = fingerprint(&core.io, &core.devices)?;
             let identical = core.features.identical;
-            core.engine.lock().format(&core.shared, random::uuid(), clone, identical);
+            core.engine
+                .lock()
+                .format(&core.shared, random::uuid(), clone, identical);
             dm_info!(core.name, "formatting blank metadata");
             checkpoint(core, desk, Purpose::Suspended)?;
         }
@@ -162,7 +174,13 @@ fn load_existing(core: &Core, desk: &mut Desk, superblock: Superblock) -> Usable
     load_table(core, &mut engine, &mut buf)?;
     load_maps(core, &engine, &mut buf)?;
     let first = engine.layout().journal(0);
-    read(&core.io, &core.devices.metadata, first, JOURNAL_BLOCKS, &mut buf)?;
+    read(
+        &core.io,
+        &core.devices.metadata,
+        first,
+        JOURNAL_BLOCKS,
+        &mut buf,
+    )?;
     let torn = engine.replay(&core.shared, |i| buf.block(i as usize))?;
     drop(engine);
     if let Some(place) = torn {
@@ -195,8 +213,16 @@ fn load_maps(core: &Core, engine: &Engine<KernelMemory>, buf: &mut BlockBuf) -> 
         };
         if place < start || place >= end {
             start = place;
-            end = place.saturating_add(buf.blocks() as u64).min(engine.layout().blocks());
-            read(&core.io, &core.devices.metadata, start, end.saturating_sub(start), buf)?;
+            end = place
+                .saturating_add(buf.blocks() as u64)
+                .min(engine.layout().blocks());
+            read(
+                &core.io,
+                &core.devices.metadata,
+                start,
+                end.saturating_sub(start),
+                buf,
+            )?;
         }
         let block = buf.block(place.saturating_sub(start) as usize).ok_or(EIO)?;
         engine.load_map(&core.shared, entry, block)?;
@@ -210,7 +236,13 @@ fn write(core: &Core, desk: &Desk, place: u64, durability: Durability) -> Result
     let span = Span::whole(&desk.scratch);
     let mut tries = 0;
     loop {
-        match core.io.write(&core.devices.metadata, sector, &desk.scratch, span, durability) {
+        match core.io.write(
+            &core.devices.metadata,
+            sector,
+            &desk.scratch,
+            span,
+            durability,
+        ) {
             Err(_) if tries < RETRIES => tries = tries.saturating_add(1),
             result => return result,
         }
@@ -221,7 +253,10 @@ fn write(core: &Core, desk: &Desk, place: u64, durability: Durability) -> Result
 pub(super) fn checkpoint(core: &Core, desk: &mut Desk, purpose: Purpose) -> Result {
     let result = try_checkpoint(core, desk, purpose);
     if result.is_err() {
-        dm_err!(core.name, "checkpoint failed, metadata is read-only until it is loaded again");
+        dm_err!(
+            core.name,
+            "checkpoint failed, metadata is read-only until it is loaded again"
+        );
         core.engine.lock().checkpoint_failed(&core.shared);
     }
     result
@@ -256,7 +291,9 @@ pub(super) fn begin_restore(core: &Core, desk: &mut Desk) -> Result {
     let block = desk.scratch.block_mut(0).ok_or(EIO)?;
     let place = core.engine.lock().begin_restore(&core.shared, block);
     let result = write(core, desk, place, Durability::PreflushFua);
-    core.engine.lock().restore_begun(&core.shared, result.is_ok());
+    core.engine
+        .lock()
+        .restore_begun(&core.shared, result.is_ok());
     result
 }
 
@@ -266,7 +303,10 @@ pub(super) fn assume_identical(core: &Core, desk: &mut Desk) -> Result {
     core.engine.lock().assume_identical(&core.shared, clone);
     let result = try_checkpoint(core, desk, Purpose::Suspended);
     if result.is_err() {
-        dm_err!(core.name, "it is unknown whether 'assume_identical' is on the metadata device");
+        dm_err!(
+            core.name,
+            "it is unknown whether 'assume_identical' is on the metadata device"
+        );
         core.engine.lock().mode_unknown(&core.shared);
     }
     result

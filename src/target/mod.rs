@@ -24,8 +24,8 @@ mod worker;
 use self::core::Core;
 use crate::dm::shared::Owner;
 use crate::dm::{
-    Args, DeviceVisitor, EndBio, EndVerdict, Features, Limits, MapBio, Setup, Status, StatusKind, Target, TextBuf,
-    Verdict,
+    Args, DeviceVisitor, EndBio, EndVerdict, Features, Limits, MapBio, Setup, Status, StatusKind,
+    Target, TextBuf, Verdict,
 };
 use ::core::fmt::Write;
 use kernel::{
@@ -54,7 +54,11 @@ impl Target for Restore {
         fast::map(&this.core, bio)
     }
 
-    fn end_io<'b>(this: ArcBorrow<'_, Self>, bio: EndBio<'b, Self>, status: Status) -> EndVerdict<'b> {
+    fn end_io<'b>(
+        this: ArcBorrow<'_, Self>,
+        bio: EndBio<'b, Self>,
+        status: Status,
+    ) -> EndVerdict<'b> {
         fast::end_io(&this.core, bio, status)
     }
 

@@ -19,13 +19,13 @@ use crate::dm::{
     shared::{Owner, Ref},
     BlockDevice,
 };
+use crate::dm::{buffer::Span, io::Durability};
 use crate::engine::{
     checkpoint::Purpose,
     engine::MetadataMode,
     format::BLOCK_SECTORS,
     journal::{Commit, Written},
 };
-use crate::dm::{buffer::Span, io::Durability};
 use kernel::prelude::*;
 
 /// How often the remaining records are tried before the checkpoint puts them back instead.
@@ -102,7 +102,10 @@ fn write_now(core: &Core, desk: &Desk, place: u64) {
     let span = Span::whole(&desk.scratch);
     let device = &core.devices.metadata;
     loop {
-        let ok = core.io.write(device, sector, &desk.scratch, span, Durability::Fua).is_ok();
+        let ok = core
+            .io
+            .write(device, sector, &desk.scratch, span, Durability::Fua)
+            .is_ok();
         if core.engine.lock().commit_written(&core.shared, ok) == Written::Done {
             return;
         }
@@ -114,7 +117,10 @@ pub(super) fn preresume(core: &Owner<Core>) -> Result {
     let mut desk = core.desk.lock();
     if desk.claim.is_none() {
         let claim = Claim::new(core.devices.metadata.dev_t(), core.mapped).inspect_err(|_| {
-            dm_err!(core.name, "the metadata device is in use by another restore device");
+            dm_err!(
+                core.name,
+                "the metadata device is in use by another restore device"
+            );
         })?;
         desk.claim = Some(claim);
     }

@@ -6,7 +6,10 @@
 use super::core::{Core, Devices};
 use super::memory::KernelMemory;
 use super::metadata;
-use crate::dm::{dm_err, io::IoClient, parse_u64, shared::Owner, Args, BlockDevice, Device, ReadOnlyDevice, Setup};
+use crate::dm::{
+    dm_err, io::IoClient, parse_u64, shared::Owner, Args, BlockDevice, Device, ReadOnlyDevice,
+    Setup,
+};
 use crate::engine::{
     engine::{Engine, Shared},
     format::{layout::Layout, BLOCK},
@@ -23,7 +26,10 @@ pub(super) fn construct(setup: &mut Setup<'_>, args: Args<'_>) -> Result<Owner<C
     let (Some(metadata), Some(source), Some(clone), Some(extent)) =
         (args.next(), args.next(), args.next(), args.next())
     else {
-        return setup.fail(c"Four arguments are needed: metadata, source, clone, extent size", EINVAL);
+        return setup.fail(
+            c"Four arguments are needed: metadata, source, clone, extent size",
+            EINVAL,
+        );
     };
     if setup.is_read_only() {
         return setup.fail(c"The device cannot be read-only", EROFS);
@@ -33,14 +39,26 @@ pub(super) fn construct(setup: &mut Setup<'_>, args: Args<'_>) -> Result<Owner<C
     let (features, settings) = match settings::parse(words) {
         Ok(parsed) => parsed,
         Err((bad, word)) => {
-            let word = word.and_then(|word| ::core::str::from_utf8(word).ok()).unwrap_or("");
+            let word = word
+                .and_then(|word| ::core::str::from_utf8(word).ok())
+                .unwrap_or("");
             dm_err!(setup.name(), "bad table line at '{word}'");
             return setup.fail(bad.reason(), EINVAL);
         }
     };
     let devices = Devices {
-        metadata: open(setup, metadata, c"Metadata device cannot be opened", c"Metadata device is read-only")?,
-        source: open(setup, source, c"Source device cannot be opened", c"Source device is read-only")?,
+        metadata: open(
+            setup,
+            metadata,
+            c"Metadata device cannot be opened",
+            c"Metadata device is read-only",
+        )?,
+        source: open(
+            setup,
+            source,
+            c"Source device cannot be opened",
+            c"Source device is read-only",
+        )?,
         clone: open_clone(setup, clone)?,
     };
     check_devices(setup, &devices, &geometry)?;
@@ -65,11 +83,20 @@ fn geometry(setup: &mut Setup<'_>, extent: &CStr) -> Result<Geometry> {
         Err(BadGeometry::Length) => c"Length is out of range",
         Err(BadGeometry::TooManyExtents) => c"Too many extents, use larger ones",
     };
-    dm_err!(setup.name(), "extents of {extent} sectors over {} sectors; at most {MAX_EXTENTS} extents", setup.len());
+    dm_err!(
+        setup.name(),
+        "extents of {extent} sectors over {} sectors; at most {MAX_EXTENTS} extents",
+        setup.len()
+    );
     setup.fail(reason, EINVAL)
 }
 
-fn open(setup: &mut Setup<'_>, path: &CStr, closed: &'static CStr, read_only: &'static CStr) -> Result<Device> {
+fn open(
+    setup: &mut Setup<'_>,
+    path: &CStr,
+    closed: &'static CStr,
+    read_only: &'static CStr,
+) -> Result<Device> {
     match setup.device(path) {
         Ok(device) if device.is_read_only() => setup.fail(read_only, EACCES),
         Ok(device) => Ok(device),
@@ -87,23 +114,54 @@ fn open_clone(setup: &mut Setup<'_>, path: &CStr) -> Result<ReadOnlyDevice> {
 
 /// What must hold for the devices, each with its reason.
 fn check_devices(setup: &mut Setup<'_>, devices: &Devices, geometry: &Geometry) -> Result {
-    let Devices { metadata, source, clone } = devices;
+    let Devices {
+        metadata,
+        source,
+        clone,
+    } = devices;
     let block = source.logical_block_size().max(clone.logical_block_size());
     let block_sectors = u64::from(block) / SECTOR;
     let divides = |sectors: u64| sectors.checked_rem(block_sectors.max(1)) == Some(0);
     let needed = Layout::new(geometry.extents()).sectors();
     let refusals = [
-        (metadata.dev_t() == source.dev_t(), c"Metadata and source are the same device"),
-        (metadata.dev_t() == clone.dev_t(), c"Metadata and clone are the same device"),
-        (source.dev_t() == clone.dev_t(), c"Source and clone are the same device"),
+        (
+            metadata.dev_t() == source.dev_t(),
+            c"Metadata and source are the same device",
+        ),
+        (
+            metadata.dev_t() == clone.dev_t(),
+            c"Metadata and clone are the same device",
+        ),
+        (
+            source.dev_t() == clone.dev_t(),
+            c"Source and clone are the same device",
+        ),
         (source.is_zoned(), c"Zoned source devices are not supported"),
         (clone.is_zoned(), c"Zoned clone devices are not supported"),
-        (metadata.is_zoned(), c"Zoned metadata devices are not supported"),
-        (source.sectors() < geometry.length(), c"Source device is too small"),
-        (clone.sectors() < geometry.length(), c"Clone device is too small"),
-        (metadata.logical_block_size() as usize > BLOCK, c"Metadata device has blocks above 4096 bytes"),
-        (!divides(geometry.extent_sectors()), c"Extent size is not a multiple of the logical block size"),
-        (!divides(geometry.length()), c"Length is not a multiple of the logical block size"),
+        (
+            metadata.is_zoned(),
+            c"Zoned metadata devices are not supported",
+        ),
+        (
+            source.sectors() < geometry.length(),
+            c"Source device is too small",
+        ),
+        (
+            clone.sectors() < geometry.length(),
+            c"Clone device is too small",
+        ),
+        (
+            metadata.logical_block_size() as usize > BLOCK,
+            c"Metadata device has blocks above 4096 bytes",
+        ),
+        (
+            !divides(geometry.extent_sectors()),
+            c"Extent size is not a multiple of the logical block size",
+        ),
+        (
+            !divides(geometry.length()),
+            c"Length is not a multiple of the logical block size",
+        ),
         (metadata.sectors() < needed, c"Metadata device is too small"),
     ];
     let Some((_, reason)) = refusals.into_iter().find(|(refused, _)| *refused) else {
@@ -119,9 +177,17 @@ fn check_devices(setup: &mut Setup<'_>, devices: &Devices, geometry: &Geometry) 
 }
 
 /// Identity and geometry of the metadata. Its state is loaded at the first resume.
-fn check_metadata(setup: &mut Setup<'_>, devices: &Devices, geometry: &Geometry, may_format: bool) -> Result {
+fn check_metadata(
+    setup: &mut Setup<'_>,
+    devices: &Devices,
+    geometry: &Geometry,
+    may_format: bool,
+) -> Result {
     if metadata::is_claimed(devices, setup.mapped_device()) {
-        return setup.fail(c"Metadata device is in use by another restore device", EBUSY);
+        return setup.fail(
+            c"Metadata device is in use by another restore device",
+            EBUSY,
+        );
     }
     let io = IoClient::new()?;
     match metadata::identify(&io, devices, geometry, may_format) {

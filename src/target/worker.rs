@@ -10,15 +10,8 @@ use super::core::{Core, Desk, COMMIT, FLUSH};
 use super::metadata;
 use super::Restore;
 use crate::dm::{
-    atomic::Ordering,
-    dm_err_limited, dm_warn,
-    buffer::Span,
-    io::Durability,
-    kcopyd::CopyRange,
-    noio::NoIo,
-    shared::Ref,
-    time::now_ns,
-    Bio, BioList, Status,
+    atomic::Ordering, buffer::Span, dm_err_limited, dm_warn, io::Durability, kcopyd::CopyRange,
+    noio::NoIo, shared::Ref, time::now_ns, Bio, BioList, Status,
 };
 use crate::engine::{
     checkpoint::Purpose,
@@ -60,7 +53,9 @@ fn sleep_until(core: &Ref<Core>, wake_at: u64) {
         return;
     }
     let ms = wake_at.saturating_sub(now_ns()).div_ceil(NS_PER_MS);
-    let ms = u32::try_from(ms).unwrap_or(LONGEST_SLEEP).min(LONGEST_SLEEP);
+    let ms = u32::try_from(ms)
+        .unwrap_or(LONGEST_SLEEP)
+        .min(LONGEST_SLEEP);
     core.job.kick_after(core, ms);
 }
 
@@ -103,9 +98,16 @@ fn take_copies(core: &Core, desk: &mut Desk) {
 }
 
 fn copy_done(core: &Core, desk: &mut Desk, job: usize, result: CopyResult) {
-    let outcome = core.engine.lock().copy_done(&core.shared, job, result, now_ns());
+    let outcome = core
+        .engine
+        .lock()
+        .copy_done(&core.shared, job, result, now_ns());
     if !result.is_ok() {
-        let what = if result.read_error { "clone cannot be read" } else { "source cannot be written" };
+        let what = if result.read_error {
+            "clone cannot be read"
+        } else {
+            "source cannot be written"
+        };
         dm_err_limited!(core.name, "copy failed: {what}");
     }
     if let CopyOutcome::Failed(extents) = outcome {
@@ -136,7 +138,11 @@ fn take_commit(core: &Ref<Core>, desk: &mut Desk) {
     }
     if !ok {
         let mode = core.engine.lock().metadata_mode();
-        dm_warn!(core.name, "journal write failed, metadata mode {}", mode.name());
+        dm_warn!(
+            core.name,
+            "journal write failed, metadata mode {}",
+            mode.name()
+        );
     }
 }
 
@@ -155,7 +161,10 @@ pub(super) fn flush_done(core: &Core, point: SyncPoint, ok: bool) {
         engine.flushed(point);
     } else {
         engine.flush_failed(&core.shared);
-        dm_err_limited!(core.name, "source flush failed, its extents are copied again");
+        dm_err_limited!(
+            core.name,
+            "source flush failed, its extents are copied again"
+        );
     }
 }
 
@@ -221,7 +230,15 @@ fn write_block(core: &Ref<Core>, desk: &mut Desk) {
     let sector = desk.block_place.saturating_mul(BLOCK_SECTORS);
     let span = Span::whole(&buf);
     let device = &core.devices.metadata;
-    let submitted = core.async_io.write(core.clone(), COMMIT, device, sector, buf, span, Durability::Fua);
+    let submitted = core.async_io.write(
+        core.clone(),
+        COMMIT,
+        device,
+        sector,
+        buf,
+        span,
+        Durability::Fua,
+    );
     if let Err(refused) = submitted {
         // Never busy: there is one block at a time. Taken as a failed write all the same.
         core.inbox.lock().commit = Some((false, Some(refused.buf)));
@@ -239,7 +256,10 @@ fn settle(core: &Core, desk: &mut Desk) {
     let mut syncing = ::core::mem::take(&mut desk.syncing);
     while let Some(bio) = syncing.pop() {
         let point = bio.io().sync.unwrap_or_default();
-        let settled = core.engine.lock().settle(&core.shared, point, bio.io().is_flush);
+        let settled = core
+            .engine
+            .lock()
+            .settle(&core.shared, point, bio.io().is_flush);
         match settled {
             Settled::Waiting => desk.syncing.push(bio),
             Settled::Durable => bio.complete(Status::OK),
@@ -255,14 +275,21 @@ fn flush(core: &Ref<Core>, desk: &mut Desk) -> u64 {
     }
     let waited_for = !desk.syncing.is_empty();
     let point = core.shared.sync_point();
-    let need = core.engine.lock().flush_need(&core.shared, now_ns(), waited_for);
+    let need = core
+        .engine
+        .lock()
+        .flush_need(&core.shared, now_ns(), waited_for);
     match need {
         FlushNeed::None => return u64::MAX,
         FlushNeed::At(time) => return time,
         FlushNeed::Now => {}
     }
     desk.flushing = Some(point);
-    if core.async_io.flush(core.clone(), FLUSH, &core.devices.source).is_err() {
+    if core
+        .async_io
+        .flush(core.clone(), FLUSH, &core.devices.source)
+        .is_err()
+    {
         // Never busy: there is one flush at a time.
         core.inbox.lock().flush = Some(false);
         wake(core);
@@ -277,7 +304,10 @@ fn copy(core: &Ref<Core>, desk: &Desk) -> u64 {
     }
     let mut host_seen = core.host_seen.swap(false, Ordering::Relaxed);
     loop {
-        let next = core.engine.lock().next_copy(&core.shared, now_ns(), host_seen);
+        let next = core
+            .engine
+            .lock()
+            .next_copy(&core.shared, now_ns(), host_seen);
         host_seen = false;
         match next {
             Background::Copy(copy) => start_copy(core, copy),
@@ -288,16 +318,26 @@ fn copy(core: &Ref<Core>, desk: &Desk) -> u64 {
 }
 
 fn start_copy(core: &Ref<Core>, copy: Copy) {
-    let client = if copy.job < BACKGROUND_JOBS { &core.background } else { &core.urgent };
+    let client = if copy.job < BACKGROUND_JOBS {
+        &core.background
+    } else {
+        &core.urgent
+    };
     let range = CopyRange {
         from: copy.sectors.start(),
         to: copy.sectors.start(),
         sectors: copy.sectors.len(),
     };
     let (clone, source) = (&core.devices.clone, &core.devices.source);
-    if client.copy(core.clone(), copy.job as u64, clone, source, range).is_err() {
+    if client
+        .copy(core.clone(), copy.job as u64, clone, source, range)
+        .is_err()
+    {
         // Never busy: a client has as many places as the engine has jobs for it.
-        let failed = CopyResult { read_error: false, write_error: true };
+        let failed = CopyResult {
+            read_error: false,
+            write_error: true,
+        };
         core.inbox.lock().put_copy(copy.job, failed);
         wake(core);
     }
