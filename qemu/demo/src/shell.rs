@@ -15,7 +15,7 @@ use crate::report;
 ///
 /// The command cannot be run, or fails; the error has what it said.
 pub fn run(words: &[&str]) -> Result<String> {
-    let shown = words.join(" ");
+    let shown = shown(words);
     let (program, arguments) = words.split_first().context("no command")?;
     let output = Command::new(program)
         .args(arguments)
@@ -37,6 +37,18 @@ pub fn run(words: &[&str]) -> Result<String> {
 ///
 /// As [`run`].
 pub fn show(words: &[&str]) -> Result<String> {
-    report::event(&Event::Command(words.join(" ")));
+    report::event(&Event::Command(shown(words)));
     run(words)
+}
+
+/// The command as one would type it.
+fn shown(words: &[&str]) -> String {
+    let quoted = words.iter().map(|word| {
+        if word.contains(' ') {
+            format!("'{word}'")
+        } else {
+            (*word).to_owned()
+        }
+    });
+    quoted.collect::<Vec<_>>().join(" ")
 }
