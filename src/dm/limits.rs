@@ -78,13 +78,13 @@ impl Limits {
         /// Mask that the address of a buffer must not touch.
         dma_alignment, set_dma_alignment, dma_alignment;
         /// Largest atomic write in bytes.
-        atomic_write_max, set_atomic_write_max, atomic_write_hw_max;
+        atomic_max, set_atomic_max, atomic_write_hw_max;
         /// Largest naturally aligned atomic write in bytes.
-        atomic_write_unit_max, set_atomic_write_unit_max, atomic_write_hw_unit_max;
+        atomic_unit_max, set_atomic_unit_max, atomic_write_hw_unit_max;
         /// Smallest atomic write in bytes.
-        atomic_write_unit_min, set_atomic_write_unit_min, atomic_write_hw_unit_min;
+        atomic_unit_min, set_atomic_unit_min, atomic_write_hw_unit_min;
         /// Boundary in bytes that an atomic write must not cross; 0: none.
-        atomic_write_boundary, set_atomic_write_boundary, atomic_write_hw_boundary;
+        atomic_boundary, set_atomic_boundary, atomic_write_hw_boundary;
     }
 
     /// Refuses atomic writes.

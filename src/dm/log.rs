@@ -11,6 +11,7 @@ pub fn may_log() -> bool {
 }
 
 /// Logs an error: `dm_err!(name, "format", ...)`.
+#[allow(unused_macros)] // A target need not use them all.
 macro_rules! dm_err {
     ($name:expr, $($arg:tt)+) => {
         ::kernel::pr_err!("{}\n", ::core::format_args!("{}: {}", $name, ::core::format_args!($($arg)+)))
@@ -18,6 +19,7 @@ macro_rules! dm_err {
 }
 
 /// Logs a warning: `dm_warn!(name, "format", ...)`.
+#[allow(unused_macros)] // A target need not use them all.
 macro_rules! dm_warn {
     ($name:expr, $($arg:tt)+) => {
         ::kernel::pr_warn!("{}\n", ::core::format_args!("{}: {}", $name, ::core::format_args!($($arg)+)))
@@ -25,6 +27,7 @@ macro_rules! dm_warn {
 }
 
 /// Logs for information: `dm_info!(name, "format", ...)`.
+#[allow(unused_macros)] // A target need not use them all.
 macro_rules! dm_info {
     ($name:expr, $($arg:tt)+) => {
         ::kernel::pr_info!("{}\n", ::core::format_args!("{}: {}", $name, ::core::format_args!($($arg)+)))
@@ -32,6 +35,7 @@ macro_rules! dm_info {
 }
 
 /// Like [`dm_err!`], but rarely: for errors of single requests.
+#[allow(unused_macros)] // A target need not use them all.
 macro_rules! dm_err_limited {
     ($($arg:tt)+) => {
         if $crate::dm::may_log() {
@@ -41,7 +45,7 @@ macro_rules! dm_err_limited {
 }
 
 /// Like [`dm_warn!`], but rarely: for errors of single requests.
-#[allow(unused_macros)]
+#[allow(unused_macros)] // A target need not use them all.
 macro_rules! dm_warn_limited {
     ($($arg:tt)+) => {
         if $crate::dm::may_log() {
@@ -50,4 +54,5 @@ macro_rules! dm_warn_limited {
     };
 }
 
+#[allow(unused_imports)] // As above.
 pub(crate) use {dm_err, dm_err_limited, dm_info, dm_warn, dm_warn_limited};

@@ -9,6 +9,7 @@ mod args;
 pub mod atomic;
 mod bindings;
 mod bio;
+mod bio_list;
 pub mod buffer;
 mod callbacks;
 pub mod claims;
@@ -36,7 +37,8 @@ pub mod time;
 pub mod words;
 
 pub use args::{parse_u64, Args};
-pub use bio::{Bio, BioList, CannotSplit, DoneBio, EndBio, EndVerdict, MapBio, Op, Verdict};
+pub use bio::{Bio, CannotSplit, DoneBio, EndBio, EndVerdict, MapBio, Op, Verdict};
+pub use bio_list::BioList;
 pub use device::{BlockDevice, DevT, Device, ReadOnlyDevice};
 pub use events::{Events, MappedDeviceId, MappedName};
 pub use limits::{DeviceVisitor, Limits};
