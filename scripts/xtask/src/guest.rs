@@ -41,15 +41,13 @@ pub struct Guest {
 /// `qemu/make-guest` failed.
 pub fn ensure(tree: &Tree) -> Result<Guest> {
     let qemu = paths::repo().join("qemu");
-    let texts = INPUTS.iter().map(|name| std::fs::read_to_string(qemu.join(name)));
+    let texts = INPUTS
+        .iter()
+        .map(|name| std::fs::read_to_string(qemu.join(name)));
     let texts = texts.collect::<Result<Vec<_>, _>>()?;
     let texts: Vec<_> = texts.iter().map(String::as_str).collect();
     let release = tree.kernel.release.clone();
-    let key = [
-        &*tree.kernel.package,
-        &root::stamp()?,
-        &cache::hash(&texts),
-    ];
+    let key = [&*tree.kernel.package, &root::stamp()?, &cache::hash(&texts)];
     let dir = Entry::new(&format!("guest-{release}"), &key, &["."]).ensure(|dir| {
         let step = Step::spinner("guest image");
         let mut make = Command::new(qemu.join("make-guest"));

@@ -114,10 +114,12 @@ fn usable(packages: &[Package]) -> Vec<Kernel> {
         .iter()
         .filter_map(|package| {
             let release = package.name.strip_prefix("linux-headers-")?;
-            release.starts_with(|c: char| c.is_ascii_digit()).then(|| Kernel {
-                release: release.to_owned(),
-                package: package.version.clone(),
-            })
+            release
+                .starts_with(|c: char| c.is_ascii_digit())
+                .then(|| Kernel {
+                    release: release.to_owned(),
+                    package: package.version.clone(),
+                })
         })
         .filter(complete)
         .collect()
@@ -128,13 +130,15 @@ fn pick(known: &[Kernel], wanted: Option<&str>) -> Option<Kernel> {
         let asked = |kernel: &&Kernel| kernel.release == wanted || kernel.package == wanted;
         return known.iter().find(asked).cloned();
     }
-    let pinned = |kernel: &&Kernel| {
-        kernel.release == PINNED_RELEASE && kernel.package == PINNED_PACKAGE
+    let pinned =
+        |kernel: &&Kernel| kernel.release == PINNED_RELEASE && kernel.package == PINNED_PACKAGE;
+    let fits = |kernel: &&Kernel| kernel.series() == series(PINNED_RELEASE) && plain(kernel);
+    let newest = || {
+        known
+            .iter()
+            .filter(fits)
+            .max_by_key(|kernel| numbers(kernel))
     };
-    let fits = |kernel: &&Kernel| {
-        kernel.series() == series(PINNED_RELEASE) && plain(kernel)
-    };
-    let newest = || known.iter().filter(fits).max_by_key(|kernel| numbers(kernel));
     known.iter().find(pinned).or_else(newest).cloned()
 }
 

@@ -9,6 +9,7 @@
 //! in it, [`guest`] makes the guest's root image, and [`vm`] boots it.
 
 #![warn(missing_docs)]
+#![forbid(unsafe_code)]
 
 pub mod apt;
 pub mod cache;

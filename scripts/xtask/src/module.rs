@@ -44,7 +44,9 @@ pub fn build(tree: &Tree) -> Result<Module> {
     let _ = fs::remove_file(&log);
     let step = Step::spinner("module");
     let mut make = kbuild(tree, &out);
-    let built = run::logged(make.arg("modules"), &log, &mut |line| step.doing(line.trim()));
+    let built = run::logged(make.arg("modules"), &log, &mut |line| {
+        step.doing(line.trim())
+    });
     if let Err(error) = built {
         drop(step);
         return Err(error.context("the module does not build"));

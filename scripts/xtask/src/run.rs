@@ -9,11 +9,20 @@ use std::process::{Command, Output, Stdio};
 
 use anyhow::{bail, Context, Result};
 
+/// Bytes of a command that a message shows.
+const LONGEST: usize = 300;
+
 /// The command as one would type it, for messages.
 fn shown(command: &Command) -> String {
     let words = std::iter::once(command.get_program()).chain(command.get_args());
     let words: Vec<_> = words.map(|word| word.to_string_lossy()).collect();
-    words.join(" ")
+    let mut text = words.join(" ");
+    if text.len() > LONGEST {
+        let cut = (0..=LONGEST).rev().find(|&at| text.is_char_boundary(at));
+        text.truncate(cut.unwrap_or_default());
+        text.push_str(" ...");
+    }
+    text
 }
 
 /// The standard output of a command that must succeed.
@@ -92,11 +101,7 @@ fn append(log: &Path) -> Result<File> {
         .with_context(|| format!("cannot write {}", log.display()))
 }
 
-fn copy_lines(
-    mut from: impl BufRead,
-    mut to: &File,
-    on_line: &mut dyn FnMut(&str),
-) -> Result<()> {
+fn copy_lines(mut from: impl BufRead, mut to: &File, on_line: &mut dyn FnMut(&str)) -> Result<()> {
     use std::io::Write;
     let mut line = Vec::new();
     while from.read_until(b'\n', &mut line)? > 0 {

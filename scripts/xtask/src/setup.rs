@@ -6,9 +6,9 @@ use anyhow::{bail, Result};
 
 use crate::cli::KernelArg;
 use crate::guest::{self, Guest};
+use crate::kernel;
 use crate::module::{self, Module};
 use crate::tree::{self, Tree};
-use crate::kernel;
 
 /// A kernel with its build tree and its guest image.
 pub struct Setup {

@@ -39,13 +39,18 @@ pub fn check(build: &Path) -> Result<()> {
             &missing[..missing.len().min(3)]
         );
     }
-    println!("all {} Rust symbols of the stock kernel come out identical", wanted.len());
+    println!(
+        "all {} Rust symbols of the stock kernel come out identical",
+        wanted.len()
+    );
     Ok(())
 }
 
 /// The Rust symbols that the kernel's own image exports.
 fn exported(symvers: &str) -> BTreeSet<String> {
-    let fields = symvers.lines().map(|line| line.split('\t').collect::<Vec<_>>());
+    let fields = symvers
+        .lines()
+        .map(|line| line.split('\t').collect::<Vec<_>>());
     fields
         .filter(|fields| fields.get(2) == Some(&"vmlinux"))
         .filter_map(|fields| fields.get(1).copied())

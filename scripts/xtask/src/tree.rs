@@ -83,7 +83,9 @@ impl Tree {
     /// Where the stock kernel's image and modules are.
     #[must_use]
     pub fn stock_modules(&self) -> PathBuf {
-        self.stock.join("usr/lib/modules").join(&self.kernel.release)
+        self.stock
+            .join("usr/lib/modules")
+            .join(&self.kernel.release)
     }
 }
 
@@ -126,10 +128,15 @@ fn make(kernel: &Kernel, packages: &Path, dir: &Path) -> Result<()> {
     unpack(&find(packages, "linux-headers")?, &headers)?;
     unpack_source(&find(packages, "linux-source")?, &tree, &log)?;
 
-    let headers = headers.join("usr/src").join(format!("linux-headers-{}", kernel.release));
+    let headers = headers
+        .join("usr/src")
+        .join(format!("linux-headers-{}", kernel.release));
     configure(&tree, &headers, &log)?;
     prepare(&tree, &log)?;
-    fs::copy(headers.join("Module.symvers"), tree.build.join("Module.symvers"))?;
+    fs::copy(
+        headers.join("Module.symvers"),
+        tree.build.join("Module.symvers"),
+    )?;
     symvers::check(&tree.build)?;
     fs::remove_dir_all(dir.join("headers"))?;
     Ok(())
@@ -175,7 +182,8 @@ fn configure(tree: &Tree, headers: &Path, log: &Path) -> Result<()> {
         .with_context(|| format!("no configuration in {}", headers.display()))?;
     let mut make = Command::new("make");
     make.arg("-C").arg(&tree.source);
-    make.arg(format!("O={}", tree.build.display())).arg("olddefconfig");
+    make.arg(format!("O={}", tree.build.display()))
+        .arg("olddefconfig");
     run::logged(make.env_remove("MAKEFLAGS"), log, &mut |_| ())?;
     let config = fs::read_to_string(tree.build.join(".config"))?;
     if !config.lines().any(|line| line == "CONFIG_RUST=y") {

@@ -45,7 +45,9 @@ pub fn run(
     let tally = reader.finish(complaint);
     // The disks of a suite that passed are of no use, and large.
     if tally.failures.is_empty() {
-        images.iter().for_each(|image| drop(std::fs::remove_file(image)));
+        images
+            .iter()
+            .for_each(|image| drop(std::fs::remove_file(image)));
     }
     Ok(tally)
 }

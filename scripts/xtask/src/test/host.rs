@@ -45,7 +45,10 @@ pub fn suite(suite: &Suite, kernel: &Kernel, programs: &Programs, filter: &str) 
         program.arg(filter);
     }
     program.env("DM_RESTORE_KERNEL", &kernel.release);
-    program.env("DM_RESTORE_MODULE", paths::build().join(crate::module::FILE));
+    program.env(
+        "DM_RESTORE_MODULE",
+        paths::build().join(crate::module::FILE),
+    );
     let reader = Reader::new(&suite.name, false);
     follow(reader, &mut program, &dir.join("output.log"), "")
 }

@@ -169,7 +169,10 @@ mod tests {
         assert_eq!(parse("test padded    ... ok"), Said::Passed("padded"));
         assert_eq!(parse("test a::b ... FAILED"), Said::Failed("a::b"));
         assert_eq!(parse("test a ... ignored, slow"), Said::Ignored);
-        assert_eq!(parse("test src/a.rs - f (line 3) ... ok"), Said::Passed("src/a.rs - f (line 3)"));
+        assert_eq!(
+            parse("test src/a.rs - f (line 3) ... ok"),
+            Said::Passed("src/a.rs - f (line 3)")
+        );
         assert_eq!(parse("running 12 tests"), Said::Running(12));
         assert_eq!(parse("test result: ok. 1 passed; 0 failed"), Said::Over);
         assert_eq!(parse("testing ... ok"), Said::Other);
@@ -183,7 +186,10 @@ mod tests {
 
     #[test]
     fn a_good_suite() {
-        let tally = read(&["running 1 test", "test a ... ok", "test result: ok."], None);
+        let tally = read(
+            &["running 1 test", "test a ... ok", "test result: ok."],
+            None,
+        );
         assert_eq!((tally.passed, tally.failures.len()), (1, 0));
     }
 

@@ -73,7 +73,8 @@ mod tests {
 
     #[test]
     fn messages_of_cargo() {
-        let program = r#"{"reason":"compiler-artifact","target":{"name":"io"},"executable":"/t/io"}"#;
+        let program =
+            r#"{"reason":"compiler-artifact","target":{"name":"io"},"executable":"/t/io"}"#;
         assert_eq!(executable(program), Some(("io".into(), "/t/io".into())));
         let library = r#"{"reason":"compiler-artifact","target":{"name":"l"},"executable":null}"#;
         assert_eq!(executable(library), None);

@@ -124,10 +124,23 @@ impl Config {
         // QEMU is to die with us, also when we are killed.
         let mut qemu = Command::new("setpriv");
         qemu.args(["--pdeathsig", "KILL", "--", "qemu-system-x86_64"]);
-        qemu.args(["-machine", "q35", "-accel", accel.option(), "-cpu", accel.cpu()]);
+        qemu.args([
+            "-machine",
+            "q35",
+            "-accel",
+            accel.option(),
+            "-cpu",
+            accel.cpu(),
+        ]);
         qemu.args(["-smp", &self.cpus.to_string()]);
         qemu.args(["-m", &format!("{}M", self.memory)]);
-        qemu.args(["-nodefaults", "-no-user-config", "-display", "none", "-no-reboot"]);
+        qemu.args([
+            "-nodefaults",
+            "-no-user-config",
+            "-display",
+            "none",
+            "-no-reboot",
+        ]);
         qemu.arg("-kernel").arg(&self.guest.kernel);
         qemu.arg("-initrd").arg(&self.guest.initrd);
         qemu.arg("-append").arg(self.append(accel));

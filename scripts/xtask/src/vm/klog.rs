@@ -58,8 +58,7 @@ const MEMORY: [&str; 6] = [
 ///
 /// The file cannot be read.
 pub fn findings(console: &Path) -> Result<Vec<Finding>> {
-    let text =
-        fs::read(console).with_context(|| format!("cannot read {}", console.display()))?;
+    let text = fs::read(console).with_context(|| format!("cannot read {}", console.display()))?;
     Ok(scan(&String::from_utf8_lossy(&text)))
 }
 

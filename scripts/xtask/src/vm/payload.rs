@@ -30,7 +30,10 @@ pub fn make(config: &Config) -> Result<()> {
     }
     fs::write(staging.join("command"), format!("{}\n", config.command))?;
     let image = image(config);
-    create_disk(&image, (bytes / 4 * 5).next_multiple_of(1 << 20) + (8 << 20))?;
+    create_disk(
+        &image,
+        (bytes / 4 * 5).next_multiple_of(1 << 20) + (8 << 20),
+    )?;
     let mut mke2fs = Command::new("mke2fs");
     mke2fs.args(["-q", "-F", "-t", "ext4", "-b", "4096"]);
     mke2fs.args(["-O", "^has_journal", "-m", "0", "-d"]);
@@ -43,8 +46,7 @@ fn place(from: &Path, to: &Path) -> Result<u64> {
     if let Some(dir) = to.parent() {
         fs::create_dir_all(dir)?;
     }
-    let bytes =
-        fs::copy(from, to).with_context(|| format!("cannot copy {}", from.display()))?;
+    let bytes = fs::copy(from, to).with_context(|| format!("cannot copy {}", from.display()))?;
     let mode = fs::metadata(from)?.permissions().mode();
     fs::set_permissions(to, fs::Permissions::from_mode(mode | 0o444))?;
     Ok(bytes)

@@ -95,7 +95,9 @@ impl Process {
             return Ok(());
         }
         let grace = Duration::from_secs(10);
-        let left = deadline.saturating_duration_since(Instant::now()).max(grace);
+        let left = deadline
+            .saturating_duration_since(Instant::now())
+            .max(grace);
         if self.ended.recv_timeout(left).is_err() {
             self.kill()?;
             bail!("QEMU did not end after the guest's output had");

@@ -1,2 +1,0 @@
-use crate::cli::KernelArg; use anyhow::Result; use std::process::ExitCode;
-pub fn run(_: &KernelArg) -> Result<ExitCode> { anyhow::bail!("not yet") }
