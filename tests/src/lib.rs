@@ -1,0 +1,32 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! What the scenarios that run in the virtual machine are made of.
+//!
+//! | question | module |
+//! |---|---|
+//! | which disks are there, and what is on them at first? | [`disks`], [`stamps`] |
+//! | how is a mapped device put together and taken apart? | [`rig`], [`dm`] |
+//! | what must a read return? | [`model`] |
+//! | what does the target say about itself? | [`status`], [`maps`], [`kmsg`] |
+//! | how much was moved? | [`stats`] |
+//! | how does a scenario wait? | [`wait`] |
+
+pub mod crash;
+pub mod disks;
+pub mod dm;
+pub mod errno;
+pub mod host;
+pub mod io;
+pub mod kmsg;
+pub mod maps;
+pub mod matrix;
+pub mod model;
+pub mod requests;
+pub mod rig;
+pub mod sh;
+pub mod stamps;
+pub mod stats;
+pub mod status;
+pub mod tracker;
+pub mod wait;
+pub mod watch;

@@ -1,0 +1,41 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! The scenarios that run in the virtual machine, as one test binary.
+//!
+//! `dm-restore-tests [filter] [libtest options]` in the guest; `dm-restore-tests host ...` outside.
+
+mod scenarios;
+
+use clap::Parser;
+use dm_restore_tests::{host, matrix};
+use libtest_mimic::{Arguments, Conclusion, Trial};
+use std::process::ExitCode;
+
+fn main() -> ExitCode {
+    let mut words: Vec<String> = std::env::args().collect();
+    if words.get(1).is_some_and(|word| word == "host") {
+        words.remove(1);
+        return match host::run(host::Cli::parse_from(words)) {
+            Ok(()) => ExitCode::SUCCESS,
+            Err(error) => {
+                eprintln!("{error:#}");
+                ExitCode::FAILURE
+            }
+        };
+    }
+    let args = Arguments::from_args();
+    let shared = run(&args, scenarios::trials());
+    matrix::print();
+    // These need the module to themselves, and the last one looks back at the whole run.
+    let alone = Arguments { test_threads: Some(1), ..args };
+    let last = run(&alone, scenarios::trials_alone());
+    if shared.has_failed() || last.has_failed() {
+        ExitCode::from(101)
+    } else {
+        ExitCode::SUCCESS
+    }
+}
+
+fn run(args: &Arguments, trials: Vec<Trial>) -> Conclusion {
+    libtest_mimic::run(args, trials)
+}

@@ -1,0 +1,58 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! Waiting for a condition. Nothing is asserted about how long it takes; the limit only ends a
+//! run that hangs.
+
+use anyhow::{bail, Result};
+use std::thread;
+use std::time::{Duration, Instant};
+
+/// When a wait is given up.
+pub const LIMIT: Duration = Duration::from_secs(60);
+const PAUSE: Duration = Duration::from_millis(10);
+
+/// Asks again and again until there is an answer. `what` names what is waited for.
+pub fn until<T>(what: &str, mut ask: impl FnMut() -> Result<Option<T>>) -> Result<T> {
+    let start = Instant::now();
+    loop {
+        if let Some(answer) = ask()? {
+            return Ok(answer);
+        }
+        if start.elapsed() > LIMIT {
+            bail!("waited {LIMIT:?} in vain: {what}");
+        }
+        thread::sleep(PAUSE);
+    }
+}
+
+/// Waits until a condition holds.
+pub fn for_condition(what: &str, mut holds: impl FnMut() -> Result<bool>) -> Result<()> {
+    until(what, || Ok(holds()?.then_some(())))
+}
+
+/// Something that runs in a thread of its own: an I/O that may be held up.
+pub struct Background<T> {
+    what: String,
+    thread: thread::JoinHandle<T>,
+}
+
+/// Starts something in a thread.
+pub fn background<T: Send + 'static>(
+    what: &str,
+    work: impl FnOnce() -> T + Send + 'static,
+) -> Background<T> {
+    Background { what: what.to_string(), thread: thread::spawn(work) }
+}
+
+impl<T> Background<T> {
+    /// Whether it has ended.
+    pub fn is_done(&self) -> bool {
+        self.thread.is_finished()
+    }
+
+    /// Waits for its end.
+    pub fn join(self) -> Result<T> {
+        for_condition(&format!("{} ends", self.what), || Ok(self.thread.is_finished()))?;
+        self.thread.join().map_err(|_| anyhow::anyhow!("{} panicked", self.what))
+    }
+}
