@@ -5,6 +5,24 @@
 use core::marker::PhantomData;
 use kernel::prelude::*;
 
+use super::bindings;
+
+/// A C string; `CStr::from_ptr` without its overflow check.
+///
+/// # Safety
+///
+/// `text` is NUL-terminated, and valid and unchanged for `'a`.
+pub(super) unsafe fn c_str<'a>(text: *const c_char) -> &'a CStr {
+    // SAFETY: by the safety requirements.
+    let length = unsafe { bindings::strlen(text) };
+    // SAFETY: the string has that many bytes, and the NUL behind them, all in one object, so that
+    // the sum does not wrap; there is no NUL before.
+    unsafe {
+        let bytes = core::slice::from_raw_parts(text.cast(), length.wrapping_add(1));
+        CStr::from_bytes_with_nul_unchecked(bytes)
+    }
+}
+
 /// The words that are left, an iterator over C strings.
 ///
 /// # Invariants
@@ -40,7 +58,7 @@ impl<'a> Iterator for Args<'a> {
         self.left = self.left.checked_sub(1)?;
         // SAFETY: by the type invariants there was at least one pointer left, to a string that
         // lives for `'a`.
-        let word = unsafe { CStr::from_char_ptr(*self.next) };
+        let word = unsafe { c_str(*self.next) };
         // SAFETY: stays inside the array, or goes to its end.
         // INVARIANT: one word fewer is left, and `next` is one further.
         self.next = unsafe { self.next.add(1) };
@@ -58,13 +76,21 @@ impl ExactSizeIterator for Args<'_> {
     }
 }
 
+/// The bytes of a word; `CStr::to_bytes` without its overflow check.
+pub fn word_bytes(word: &CStr) -> &[u8] {
+    match word.to_bytes_with_nul().split_last() {
+        Some((_nul, bytes)) => bytes,
+        None => &[],
+    }
+}
+
 /// Reads a number of decimal digits and nothing else.
 ///
 /// # Errors
 ///
 /// `EINVAL`: empty, another character, or more than a `u64` holds.
 pub fn parse_u64(word: &CStr) -> Result<u64> {
-    let digits = word.to_bytes();
+    let digits = word_bytes(word);
     if digits.is_empty() {
         return Err(EINVAL);
     }

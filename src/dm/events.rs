@@ -3,9 +3,8 @@
 //! The mapped device that a table line is for: its events, its name, its identity.
 
 use core::fmt;
-use kernel::prelude::*;
 
-use super::{bindings, lease::Lease};
+use super::{args::c_str, bindings, lease::Lease};
 
 /// Raises device-mapper events of one table (`dmsetup wait`).
 #[derive(Clone)]
@@ -45,30 +44,23 @@ const NAME_SIZE: usize = 16;
 
 /// Name of a mapped device (`major:minor`), for the log.
 #[derive(Clone, Copy, PartialEq, Eq)]
-pub struct MappedName {
-    bytes: [u8; NAME_SIZE],
-    length: usize,
-}
+pub struct MappedName([u8; NAME_SIZE]);
 
 impl MappedName {
     pub(super) fn of(lease: &Lease) -> Self {
         // SAFETY: the lease keeps the table alive, and the table its mapped device.
-        let name = unsafe { CStr::from_char_ptr(bindings::dm_table_device_name(lease.table())) };
-        let mut this = Self {
-            bytes: [0; NAME_SIZE],
-            length: 0,
-        };
-        for (to, from) in this.bytes.iter_mut().zip(name.to_bytes()) {
+        let name = unsafe { c_str(bindings::dm_table_device_name(lease.table())) };
+        let mut bytes = [0; NAME_SIZE];
+        for (to, from) in bytes.iter_mut().zip(name.to_bytes_with_nul()) {
             *to = *from;
-            this.length += 1;
         }
-        this
+        Self(bytes)
     }
 }
 
 impl fmt::Display for MappedName {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let bytes = self.bytes.get(..self.length).unwrap_or_default();
-        f.write_str(core::str::from_utf8(bytes).unwrap_or("?"))
+        let name = self.0.split(|byte| *byte == 0).next().unwrap_or_default();
+        f.write_str(core::str::from_utf8(name).unwrap_or("?"))
     }
 }

@@ -13,6 +13,12 @@ use super::{
     target::Target,
 };
 
+/// A device that was opened, and those before it.
+struct Opened {
+    dev: DevT,
+    next: Option<KBox<Opened>>,
+}
+
 /// What a table line owns besides its target.
 ///
 /// # Invariants
@@ -20,7 +26,7 @@ use super::{
 /// `opened` names each device once for each successful open.
 pub(super) struct Line {
     lease: Lease,
-    opened: KVec<DevT>,
+    opened: Option<KBox<Opened>>,
 }
 
 impl Line {
@@ -32,11 +38,14 @@ impl Line {
     pub(super) unsafe fn close(self) {
         let ti = self.lease.ti();
         self.lease.close();
-        for dev in &self.opened {
+        let mut opened = self.opened;
+        while let Some(last) = opened {
+            let Opened { dev, next } = KBox::into_inner(last);
             // SAFETY: `ti` is valid and the callback is the right one by the safety requirements;
             // device-mapper builds and destroys tables one target at a time; no handle is left,
             // since each has a lease; each open is answered once by the type invariants.
-            unsafe { put(ti, *dev) };
+            unsafe { put(ti, dev) };
+            opened = next;
         }
     }
 }
@@ -79,7 +88,7 @@ impl<'a> Setup<'a> {
             line: Line {
                 // SAFETY: by the safety requirements.
                 lease: unsafe { Lease::open(ti) }?,
-                opened: KVec::new(),
+                opened: None,
             },
             _lifetime: PhantomData,
         })
@@ -155,13 +164,14 @@ impl<'a> Setup<'a> {
     }
 
     fn open(&mut self, path: &CStr, mode: bindings::blk_mode_t) -> Result<Handle> {
-        let opened = &mut self.line.opened;
-        opened.reserve(1, GFP_KERNEL)?;
+        let slot = KBox::<Opened>::new_uninit(GFP_KERNEL)?;
         let handle = Handle::open(&self.line.lease, path, mode)?;
-        // INVARIANT: one entry for this open; there is room for it.
-        if opened.push(handle.dev_t(), GFP_KERNEL).is_err() {
-            kernel::pr_err!("no room for an open device\n");
-        }
+        let opened = Opened {
+            dev: handle.dev_t(),
+            next: self.line.opened.take(),
+        };
+        // INVARIANT: one entry for this open.
+        self.line.opened = Some(KBox::write(slot, opened));
         Ok(handle)
     }
 

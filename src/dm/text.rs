@@ -80,7 +80,7 @@ impl fmt::Write for TextBuf<'_> {
             end.add(count).write(0);
         }
         // INVARIANT: `length < capacity` by the bound on `count`, and the NUL is there.
-        self.length += count;
+        self.length = self.length.wrapping_add(count);
         Ok(())
     }
 }
