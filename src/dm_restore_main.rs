@@ -30,7 +30,7 @@ module! {
 }
 
 /// The module: a target type, registered as long as the module is loaded.
-pub struct RestoreModule {
+pub(crate) struct RestoreModule {
     _target: Registration<Restore>,
 }
 

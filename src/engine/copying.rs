@@ -162,7 +162,6 @@ impl<S: Storage> Engine<S> {
                         run: ended.extents,
                         overwritten: false,
                     },
-                    now,
                 );
                 CopyOutcome::Settled
             }

@@ -20,6 +20,7 @@
 
 use super::clears::Clears;
 use super::copier::Copier;
+use super::flushes::FlushPace;
 use super::format::fingerprint::Fingerprint;
 use super::format::layout::Layout;
 use super::format::superblock::Superblock;
@@ -177,8 +178,8 @@ pub struct Engine<S: Storage> {
     pub(super) pace: Pace,
     /// The slot table differs from the one on the device.
     pub(super) table_changed: bool,
-    /// When the oldest clear that is not durable completed.
-    pub(super) oldest_clear: u64,
+    /// When the target flushes the source by itself.
+    pub(super) flush_pace: FlushPace,
     /// The background copy waits: by message or feature.
     pub(super) paused: bool,
     /// The background copy waits: the device is about to be suspended.
@@ -229,7 +230,7 @@ impl<S: Storage> Engine<S> {
             copier: Copier::new()?,
             pace: Pace::default(),
             table_changed: false,
-            oldest_clear: 0,
+            flush_pace: FlushPace::default(),
             paused: features.no_copy,
             quiesced: true,
             event: false,

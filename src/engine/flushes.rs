@@ -14,6 +14,9 @@ use super::storage::Storage;
 /// A clear waits at most so long for a flush, in nanoseconds.
 const OLDEST: u64 = 1_000_000_000;
 
+/// The longest pause after source flushes that failed.
+const LONGEST_PAUSE: u64 = 30_000_000_000;
+
 /// Whether the target has to flush the source by itself.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum FlushNeed {
@@ -40,11 +43,13 @@ impl<S: Storage> Engine<S> {
     /// A source flush that noted `point` when it was submitted has succeeded.
     pub fn flushed(&mut self, point: SyncPoint) {
         self.clears.flushed(point.mark);
+        self.flush_pace.succeeded();
     }
 
     /// A source flush has failed: what it should have covered is copied again, and the host's
     /// next flush fails.
     pub fn flush_failed(&mut self, shared: &Shared<S>) {
+        self.flush_pace.failed();
         self.errors.source = self.errors.source.saturating_add(1);
         let mut lost = false;
         self.clears.flush_failed(|clear| {
@@ -73,20 +78,53 @@ impl<S: Storage> Engine<S> {
     }
 
     /// Whether a source flush of the target's own is due. `waited_for`: a FUA write waits for it.
-    pub fn flush_need(&self, shared: &Shared<S>, now: u64, waited_for: bool) -> FlushNeed {
-        let uncovered = self
-            .clears
-            .completed()
-            .saturating_sub(self.clears.covered());
+    pub fn flush_need(&mut self, shared: &Shared<S>, now: u64, waited_for: bool) -> FlushNeed {
+        let (completed, covered) = (self.clears.completed(), self.clears.covered());
+        let uncovered = completed.saturating_sub(covered);
+        if self.flush_pace.covered != covered || !self.flush_pace.any {
+            self.flush_pace.covered = covered;
+            self.flush_pace.since = now;
+        }
+        self.flush_pace.any = uncovered > 0;
         if uncovered == 0 || self.metadata_mode != MetadataMode::ReadWrite {
             return FlushNeed::None;
         }
         let last = shared.maps.state().mode == Mode::Restoring && shared.maps.count(Role::Cdm) == 0;
-        let due = self.oldest_clear.saturating_add(OLDEST);
-        if waited_for || last || uncovered >= MAX_CLEARS / 4 || now >= due {
-            FlushNeed::Now
+        let due = if waited_for || last || uncovered >= MAX_CLEARS / 4 {
+            now
         } else {
-            FlushNeed::At(due)
+            self.flush_pace.since.saturating_add(OLDEST)
+        };
+        // After a failure not before the pause is over, however urgent.
+        let due = due.max(self.flush_pace.not_before);
+        if now < due {
+            return FlushNeed::At(due);
         }
+        self.flush_pace.not_before = now.saturating_add(self.flush_pace.pause);
+        FlushNeed::Now
+    }
+}
+
+/// When the target flushes by itself. Times in nanoseconds.
+#[derive(Debug, Default)]
+pub struct FlushPace {
+    /// Number of clears that were covered when it was looked at last.
+    covered: u64,
+    /// Whether there were clears then that no flush had covered, and since when.
+    any: bool,
+    since: u64,
+    /// How long to wait from one flush to the next: nothing, unless flushes fail.
+    pause: u64,
+    not_before: u64,
+}
+
+impl FlushPace {
+    fn succeeded(&mut self) {
+        self.pause = 0;
+        self.not_before = 0;
+    }
+
+    fn failed(&mut self) {
+        self.pause = self.pause.saturating_mul(2).clamp(OLDEST, LONGEST_PAUSE);
     }
 }

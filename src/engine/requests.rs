@@ -89,13 +89,7 @@ impl<S: Storage> Engine<S> {
 
     /// A request that had gone to the source is done. Returns whether it has succeeded: an
     /// overwrite that can no longer be recorded has not.
-    pub fn completed(
-        &mut self,
-        shared: &Shared<S>,
-        ticket: &mut Ticket,
-        ok: bool,
-        now: u64,
-    ) -> bool {
+    pub fn completed(&mut self, shared: &Shared<S>, ticket: &mut Ticket, ok: bool) -> bool {
         let recordable = self.metadata_mode == MetadataMode::ReadWrite;
         if ticket.hold.is_none() || !ok || !recordable {
             let had_hold = self.let_go(ticket);
@@ -111,17 +105,13 @@ impl<S: Storage> Engine<S> {
                     run,
                     overwritten: true,
                 },
-                now,
             );
         }
         true
     }
 
     /// Clears delta bits whose data is on the source, and queues the record.
-    pub(super) fn cleared(&mut self, shared: &Shared<S>, clear: Clear, now: u64) {
-        if self.clears.waiting() == 0 {
-            self.oldest_clear = now;
-        }
+    pub(super) fn cleared(&mut self, shared: &Shared<S>, clear: Clear) {
         // Queued first: a checkpoint that finds the bit clear also finds it queued.
         self.clears.push(clear);
         shared.maps.clear(Role::Cdm, clear.run);

@@ -16,7 +16,7 @@ use crate::engine::run::Run;
 
 /// What the target keeps for each request.
 #[derive(Default)]
-pub struct Io {
+pub(crate) struct Io {
     /// It was deferred.
     pub(super) ticket: Option<Ticket>,
     /// A flush or FUA write: what it waits for behind its I/O.

@@ -34,7 +34,7 @@ use kernel::{
 };
 
 /// One table line.
-pub struct Restore {
+pub(crate) struct Restore {
     core: Owner<Core>,
 }
 

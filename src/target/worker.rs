@@ -68,13 +68,17 @@ fn take_ended(core: &Core, desk: &mut Desk) {
         let mut ok = !io.failed;
         let mut engine = core.engine.lock();
         if let Some(ticket) = io.ticket.as_mut() {
-            ok = engine.completed(&core.shared, ticket, ok, now_ns());
+            ok = engine.completed(&core.shared, ticket, ok);
             // A FUA overwrite also waits for its own record, which has just been queued.
             io.sync = io.sync.map(|point| core.shared.later(point));
         }
         match io.sync {
             Some(point) if io.is_flush && ok => engine.flushed(point),
-            Some(_) if io.is_flush => engine.flush_failed(&core.shared),
+            Some(point) if io.is_flush => {
+                engine.flush_failed(&core.shared);
+                // With this the host is told of it.
+                engine.settle(&core.shared, point, true);
+            }
             _ => {}
         }
         drop(engine);
