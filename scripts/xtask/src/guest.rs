@@ -2,7 +2,7 @@
 
 //! The guest: a stock kernel, a small root image and an initial RAM disk.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use anyhow::Result;
@@ -58,10 +58,24 @@ pub fn ensure(tree: &Tree) -> Result<Guest> {
         step.done();
         Ok(())
     })?;
-    Ok(Guest {
-        release,
-        kernel: dir.join("vmlinux"),
-        initrd: dir.join("initrd.img"),
-        root: dir.join("root.img"),
-    })
+    Ok(Guest::at(&release, &dir))
+}
+
+impl Guest {
+    /// The guest whose files are in a directory.
+    #[must_use]
+    pub fn at(release: &str, dir: &Path) -> Self {
+        Self {
+            release: release.to_owned(),
+            kernel: dir.join("vmlinux"),
+            initrd: dir.join("initrd.img"),
+            root: dir.join("root.img"),
+        }
+    }
+
+    /// The directory of its files.
+    #[must_use]
+    pub fn dir(&self) -> &Path {
+        self.root.parent().unwrap_or(&self.root)
+    }
 }

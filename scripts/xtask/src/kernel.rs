@@ -56,8 +56,8 @@ impl Kernel {
 }
 
 fn series(release: &str) -> &str {
-    let dots = release.match_indices('.').map(|(at, _)| at);
-    dots.skip(1).next().map_or(release, |at| &release[..at])
+    let second_dot = release.match_indices('.').nth(1);
+    second_dot.map_or(release, |(at, _)| &release[..at])
 }
 
 /// Choose the kernel: the one asked for, else the pinned one, else the newest of its series.

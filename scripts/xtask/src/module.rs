@@ -44,9 +44,7 @@ pub fn build(tree: &Tree) -> Result<Module> {
     let _ = fs::remove_file(&log);
     let step = Step::spinner("module");
     let mut make = kbuild(tree, &out);
-    let built = run::logged(make.arg("modules"), &log, &mut |line| {
-        step.doing(line.trim())
-    });
+    let built = run::logged(make.arg("modules"), &log, &mut |line| step.building(line));
     if let Err(error) = built {
         drop(step);
         return Err(error.context("the module does not build"));

@@ -17,7 +17,7 @@ impl Step {
     /// A step of unknown length.
     #[must_use]
     pub fn spinner(name: impl Into<String>) -> Self {
-        let style = ProgressStyle::with_template("{spinner} {msg} {elapsed}");
+        let style = ProgressStyle::with_template("{spinner} {wide_msg} {elapsed}");
         Self::new(name.into(), ProgressBar::new_spinner(), style)
     }
 
@@ -62,6 +62,13 @@ impl Step {
     /// What the step is doing now.
     pub fn doing(&self, what: &str) {
         self.bar.set_message(format!("{}: {what}", self.name));
+    }
+
+    /// What kbuild is doing now: its lines start with two blanks and the tool.
+    pub fn building(&self, line: &str) {
+        if line.starts_with("  ") {
+            self.doing(line.trim());
+        }
     }
 
     /// Show a line above the bar.

@@ -2,7 +2,10 @@
 
 //! What several commands need first: the kernel, its tree, the module and the guest image.
 
-use anyhow::{bail, Result};
+use std::path::PathBuf;
+use std::process::Command;
+
+use anyhow::{bail, Context, Result};
 
 use crate::cli::KernelArg;
 use crate::guest::{self, Guest};
@@ -51,4 +54,46 @@ pub fn build(arg: &KernelArg) -> Result<Module> {
     let module = module::build(&tree(arg)?)?;
     println!("{}", module.stripped.display());
     Ok(module)
+}
+
+/// What `cargo xtask test` hands down to a suite that runs on the host and boots machines itself.
+pub struct HandedDown {
+    /// The guest.
+    pub guest: Guest,
+    /// The module, without debug information.
+    pub module: PathBuf,
+    /// Where the suite's logs and disks go.
+    pub dir: PathBuf,
+}
+
+const RELEASE: &str = "DM_RESTORE_KERNEL";
+const GUEST: &str = "DM_RESTORE_GUEST";
+const MODULE: &str = "DM_RESTORE_MODULE";
+const DIR: &str = "DM_RESTORE_SUITE_DIR";
+
+impl HandedDown {
+    /// Hand it down to a program.
+    pub fn give(&self, to: &mut Command) {
+        to.env(RELEASE, &self.guest.release);
+        to.env(GUEST, self.guest.dir());
+        to.env(MODULE, &self.module);
+        to.env(DIR, &self.dir);
+    }
+
+    /// Take it.
+    ///
+    /// # Errors
+    ///
+    /// The program was not started by `cargo xtask test`.
+    pub fn take() -> Result<Self> {
+        let value = |name| {
+            let value = std::env::var(name);
+            value.with_context(|| format!("{name} is not set: run this with cargo xtask test"))
+        };
+        Ok(Self {
+            guest: Guest::at(&value(RELEASE)?, value(GUEST)?.as_ref()),
+            module: value(MODULE)?.into(),
+            dir: value(DIR)?.into(),
+        })
+    }
 }

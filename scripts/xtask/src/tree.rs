@@ -200,7 +200,7 @@ fn prepare(tree: &Tree, log: &Path) -> Result<()> {
     let step = Step::spinner("kernel tree with Rust metadata (about 2 minutes)");
     let mut make = tree.make();
     make.arg("modules_prepare");
-    run::logged(&mut make, log, &mut |line| step.doing(line.trim()))?;
+    run::logged(&mut make, log, &mut |line| step.building(line))?;
     step.done();
     Ok(())
 }

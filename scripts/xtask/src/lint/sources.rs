@@ -109,8 +109,8 @@ impl Sources {
 /// Not what builds and version control keep in the clone.
 fn ours(entry: &DirEntry) -> bool {
     let name = entry.file_name().to_string_lossy();
-    let skipped = [".git", "build", "target"];
-    !(entry.depth() == 1 && skipped.contains(&&*name)) && !name.ends_with("_generated.rs")
+    let output = entry.depth() == 1 && [".git", "build", "target"].contains(&&*name);
+    !output && !name.ends_with("_generated.rs")
 }
 
 fn at(path: &Path, line: usize) -> String {

@@ -6,12 +6,13 @@ use std::fs;
 use std::path::Path;
 use std::process::Command;
 
-use anyhow::Result;
+use anyhow::{Context, Result};
 
 use super::libtest::{Reader, Tally};
 use super::programs::Programs;
 use super::suites::Suite;
-use crate::kernel::Kernel;
+use crate::guest::Guest;
+use crate::setup::HandedDown;
 use crate::{paths, run};
 
 /// Every unit, property and doc test of the workspace.
@@ -35,20 +36,25 @@ pub fn workspace(filter: &str) -> Result<Tally> {
 /// # Errors
 ///
 /// There is no such program, or the log cannot be written.
-pub fn suite(suite: &Suite, kernel: &Kernel, programs: &Programs, filter: &str) -> Result<Tally> {
+pub fn suite(
+    suite: &Suite,
+    guest: &Guest,
+    module: Option<&Path>,
+    programs: &Programs,
+    filter: &str,
+) -> Result<Tally> {
     let dir = paths::build().join("test").join(&suite.name);
+    fs::create_dir_all(&dir)?;
     let mut program = Command::new("timeout");
-    program.args(["--signal=KILL", &suite.timeout.to_string()]);
+    program.args(["--foreground", "--signal=KILL", &suite.timeout.to_string()]);
     program.arg(programs.path(suite.bin.as_deref().unwrap_or_default())?);
-    program.args(&suite.args).arg("--test-threads=1");
-    if !filter.is_empty() {
-        program.arg(filter);
-    }
-    program.env("DM_RESTORE_KERNEL", &kernel.release);
-    program.env(
-        "DM_RESTORE_MODULE",
-        paths::build().join(crate::module::FILE),
-    );
+    program.args(suite.arguments(filter));
+    let handed_down = HandedDown {
+        guest: guest.clone(),
+        module: module.context("there is no module")?.to_owned(),
+        dir: dir.clone(),
+    };
+    handed_down.give(&mut program);
     let reader = Reader::new(&suite.name, false);
     follow(reader, &mut program, &dir.join("output.log"), "")
 }

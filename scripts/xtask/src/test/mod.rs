@@ -78,10 +78,11 @@ fn machine_suites(kernel: &KernelArg, what: &What) -> Result<Tally> {
         let Some(filter) = suite.selected(&what.filter, &programs)? else {
             continue;
         };
-        let tally = match suite.place {
-            Place::Guest => guest::run(&suite, &setup.guest, module.as_deref(), &programs, &filter),
-            Place::Host => host::suite(&suite, &setup.tree.kernel, &programs, &filter),
+        let run = match suite.place {
+            Place::Guest => guest::run,
+            Place::Host => host::suite,
         };
+        let tally = run(&suite, &setup.guest, module.as_deref(), &programs, &filter);
         // One suite that cannot even start must not hide the results of the others.
         total.add(tally.unwrap_or_else(|error| {
             println!("{}: {error:#}", suite.name);

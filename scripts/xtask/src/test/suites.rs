@@ -56,9 +56,14 @@ pub struct Suite {
     /// Arguments of the program.
     #[serde(default)]
     pub args: Vec<String>,
-    /// A bin target that fills the disks first, on the host: its arguments are `serial=file`.
+    /// With these arguments and a directory, run on the host, the program makes more disks and
+    /// prints for each: serial number, logical block size, `ro` or `rw`, file.
     #[serde(default)]
-    pub prepare: Option<String>,
+    pub images: Vec<String>,
+    /// With these arguments and the file of a disk, run on the host, the program prints its
+    /// hash. That of a read-only disk must be the same before and after.
+    #[serde(default)]
+    pub hash: Vec<String>,
     /// Whether the module is loaded before the program starts.
     #[serde(default = "yes")]
     pub load: bool,
@@ -133,6 +138,18 @@ fn parse(text: &str) -> Result<Vec<Suite>> {
 }
 
 impl Suite {
+    /// The program's arguments for a run of the tests that `filter` leaves.
+    pub fn arguments(&self, filter: &str) -> Vec<String> {
+        let mut words = self.args.clone();
+        if !words.iter().any(|word| word.starts_with("--test-threads")) {
+            words.push("--test-threads=1".to_owned());
+        }
+        if !filter.is_empty() {
+            words.push(filter.to_owned());
+        }
+        words
+    }
+
     /// The filter to give to the suite's program, or `None` if it has nothing to run.
     ///
     /// # Errors
