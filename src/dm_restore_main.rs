@@ -9,12 +9,10 @@
 //! | `target` | the device-mapper target: puts the two together |
 
 // A library: this target does not need all of it.
-#[allow(dead_code, unreachable_pub, unused_imports)]
-mod dm;
-// The root of a crate of its own on the host.
-#[allow(unreachable_pub)]
+#[allow(dead_code, unused_imports)]
+pub mod dm;
 #[path = "engine/mod.rs"]
-mod engine;
+pub mod engine;
 mod target;
 
 use dm::Registration;

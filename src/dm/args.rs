@@ -84,6 +84,14 @@ pub fn word_bytes(word: &CStr) -> &[u8] {
     }
 }
 
+/// The word as text, for the log: as far as it is text.
+pub fn word_text(word: &CStr) -> &str {
+    match core::str::from_utf8(word_bytes(word)) {
+        Ok(text) => text,
+        Err(_) => "(not text)",
+    }
+}
+
 /// Reads a number of decimal digits and nothing else.
 ///
 /// # Errors

@@ -36,7 +36,7 @@ mod text;
 pub mod time;
 pub mod words;
 
-pub use args::{parse_u64, word_bytes, Args};
+pub use args::{parse_u64, word_bytes, word_text, Args};
 pub use bio::{Bio, CannotSplit, DoneBio, EndBio, EndVerdict, MapBio, Op, Verdict};
 pub use bio_list::BioList;
 pub use device::{BlockDevice, DevT, Device, ReadOnlyDevice};

@@ -3,7 +3,7 @@
 //! CRC-32C, from the kernel in the module and from a crate on the host.
 
 /// Continues the CRC-32C `crc` over `bytes`; start with 0.
-pub fn crc32c(crc: u32, bytes: &[u8]) -> u32 {
+pub(super) fn crc32c(crc: u32, bytes: &[u8]) -> u32 {
     #[cfg(MODULE)]
     return crate::dm::crc32c::crc32c(crc, bytes);
     #[cfg(not(MODULE))]

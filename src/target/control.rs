@@ -4,7 +4,7 @@
 
 use super::core::Core;
 use super::metadata;
-use crate::dm::{atomic::Ordering, dm_err, noio::NoIo, shared::Owner, Args};
+use crate::dm::{atomic::Ordering, dm_err, noio::NoIo, shared::Owner, word_bytes, word_text, Args};
 use crate::engine::{
     checkpoint::CannotBegin, engine::MetadataMode, maps::Mode, settings::is_core_arg,
 };
@@ -21,7 +21,7 @@ pub(super) fn message(core: &Owner<Core>, words: Args<'_>) -> Result {
     let count = words.len();
     let mut words = words;
     let name = words.next().ok_or(EINVAL)?;
-    let key = name.to_bytes();
+    let key = word_bytes(name);
     if is_core_arg(key) {
         expect_words(core, name, count, 2)?;
         let value = words.next().ok_or(EINVAL)?;
@@ -33,16 +33,12 @@ pub(super) fn message(core: &Owner<Core>, words: Args<'_>) -> Result {
         b"pause_copy" => pause_copy,
         b"resume_copy" => resume_copy,
         _ => {
-            dm_err!(core.name, "unknown message '{}'", text(name));
+            dm_err!(core.name, "unknown message '{}'", word_text(name));
             return Err(EINVAL);
         }
     };
     expect_words(core, name, count, 1)?;
     command(core)
-}
-
-fn text(word: &CStr) -> &str {
-    word.to_str().unwrap_or("(not text)")
 }
 
 fn expect_words(core: &Core, name: &CStr, count: usize, expected: usize) -> Result {
@@ -53,21 +49,21 @@ fn expect_words(core: &Core, name: &CStr, count: usize, expected: usize) -> Resu
     dm_err!(
         core.name,
         "message '{}' takes {values} value(s), not {}",
-        text(name),
+        word_text(name),
         count.saturating_sub(1)
     );
     Err(EINVAL)
 }
 
 fn set(core: &Owner<Core>, name: &CStr, value: &CStr) -> Result {
-    let set = core.engine.lock().set(name.to_bytes(), value.to_bytes());
+    let set = core.engine.lock().set(word_bytes(name), word_bytes(value));
     if let Err(bad) = set {
-        let reason = text(bad.reason());
+        let reason = word_text(bad.reason());
         dm_err!(
             core.name,
             "message '{}': value '{}': {reason}",
-            text(name),
-            text(value)
+            word_text(name),
+            word_text(value)
         );
         return Err(EINVAL);
     }

@@ -11,7 +11,7 @@ use crate::dm::{
     claims::Claim,
     dm_err, dm_info,
     io::{Durability, IoClient},
-    random, BlockDevice, Device, MappedDeviceId,
+    random, word_text, BlockDevice, Device, MappedDeviceId,
 };
 use crate::engine::{
     checkpoint::Purpose,
@@ -139,7 +139,7 @@ pub(super) fn fingerprint(io: &IoClient, devices: &Devices) -> Result<Fingerprin
 pub(super) fn load(core: &Core, desk: &mut Desk) -> Result {
     let loaded = try_load(core, desk);
     if let Err(unusable) = &loaded {
-        let reason = unusable.reason().to_str().unwrap_or("");
+        let reason = word_text(unusable.reason());
         dm_err!(core.name, "metadata not loaded: {reason}");
     }
     loaded.map_err(|unusable| unusable.error())

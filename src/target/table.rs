@@ -7,8 +7,8 @@ use super::core::{Core, Devices};
 use super::memory::KernelMemory;
 use super::metadata;
 use crate::dm::{
-    dm_err, io::IoClient, parse_u64, shared::Owner, Args, BlockDevice, Device, ReadOnlyDevice,
-    Setup,
+    dm_err, io::IoClient, parse_u64, shared::Owner, word_bytes, Args, BlockDevice, Device,
+    ReadOnlyDevice, Setup,
 };
 use crate::engine::{
     engine::{Engine, Shared},
@@ -35,7 +35,7 @@ pub(super) fn construct(setup: &mut Setup<'_>, args: Args<'_>) -> Result<Owner<C
         return setup.fail(c"The device cannot be read-only", EROFS);
     }
     let geometry = geometry(setup, extent)?;
-    let words = args.map(CStr::to_bytes);
+    let words = args.map(word_bytes);
     let (features, settings) = match settings::parse(words) {
         Ok(parsed) => parsed,
         Err((bad, word)) => {
