@@ -1,14 +1,17 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! The maps as they are on a metadata device that was shut down cleanly, read with the engine's
-//! own format.
+//! The metadata as it is on its device, read with the engine's own recovery.
 
 use super::disks::Part;
-use super::io::Device;
-use anyhow::{anyhow, bail, Context, Result};
-use dm_restore_engine::format::superblock::Superblock;
-use dm_restore_engine::format::table::{self, Entry, Place, ENTRIES_PER_BLOCK};
-use dm_restore_engine::format::{layout::Layout, mapblock, Block, BLOCK, BLOCK_SECTORS};
+use super::io::{Buffer, Device};
+use anyhow::{anyhow, Context, Result};
+use dm_restore_engine::engine::{Engine, Shared};
+use dm_restore_engine::format::{layout::Layout, superblock::Superblock, Block, Refusal, BLOCK, BLOCK_SECTORS};
+use dm_restore_engine::geometry::Geometry;
+use dm_restore_engine::maps::Mode;
+use dm_restore_engine::settings::{Features, Settings};
+use dm_restore_engine::storage::Heap;
+use std::collections::BTreeSet;
 
 /// What a metadata device says.
 pub struct OnDisk {
@@ -16,12 +19,14 @@ pub struct OnDisk {
     pub superblock: Superblock,
     /// Where everything is.
     pub layout: Layout,
-    /// The slot table.
-    pub entries: Vec<Entry>,
+    /// A restore is under way.
+    pub restoring: bool,
     /// The extents that may differ between source and clone.
-    pub cdm: Vec<bool>,
+    pub cdm: BTreeSet<u64>,
     /// The extents that the host has changed since the restore began.
-    pub prm: Vec<bool>,
+    pub prm: BTreeSet<u64>,
+    /// The blocks that hold live state: each counts, and damage to it must be found.
+    pub live: Vec<u64>,
 }
 
 /// The blocks of a metadata device.
@@ -46,7 +51,7 @@ impl Blocks {
 
     /// Writes a block.
     pub fn write(&self, index: u64, block: &Block) -> Result<()> {
-        let mut data = super::io::Buffer::zeroed(BLOCK_SECTORS);
+        let mut data = Buffer::zeroed(BLOCK_SECTORS);
         data.copy_from_slice(block);
         Ok(self.device.write(self.part.start + index * BLOCK_SECTORS, &data)?)
     }
@@ -69,7 +74,7 @@ impl Blocks {
     /// Writes what [`Blocks::read_all`] returned.
     pub fn write_all(&self, all: &[u8]) -> Result<()> {
         for (i, part) in all.chunks(2048 * 512).enumerate() {
-            let mut data = super::io::Buffer::zeroed((part.len() / 512) as u64);
+            let mut data = Buffer::zeroed((part.len() / 512) as u64);
             data.copy_from_slice(part);
             self.device.write(self.part.start + i as u64 * 2048, &data)?;
         }
@@ -84,60 +89,64 @@ impl Blocks {
     }
 }
 
-/// Reads the metadata, which must be clean.
+/// What would be found after a crash at this instant: the state that is durable.
 pub fn read(part: &Part) -> Result<OnDisk> {
     let blocks = Blocks::open(part)?;
-    let superblock = blocks.superblock()?;
-    if !superblock.clean {
-        bail!("metadata was not shut down cleanly");
-    }
-    let extents = superblock.length.div_ceil(superblock.extent_sectors);
-    let layout = Layout::new(extents);
-    let entries = read_entries(&blocks, &superblock, &layout)?;
-    let map = |number: usize| -> Result<Vec<bool>> {
-        let mut bits = Vec::new();
-        for block in 0..layout.map_blocks() {
-            let entry = layout.entry(number, block);
-            bits.extend(read_map(&blocks, &layout, entry, entries[entry as usize], block, extents)?);
+    // A commit may be under way. Journal and generation only ever go on, so that what is the same
+    // twice was not being changed.
+    let mut image = blocks.read_all()?;
+    loop {
+        let again = blocks.read_all()?;
+        if again == image {
+            return recover(&Image(image)).map_err(|refusal| anyhow!("metadata is refused: {refusal:?}"));
         }
-        Ok(bits)
-    };
-    let (first, second) = (map(0)?, map(1)?);
-    let (cdm, prm) = if superblock.roles_swapped { (second, first) } else { (first, second) };
-    Ok(OnDisk { superblock, layout, entries, cdm, prm })
+        image = again;
+    }
 }
 
-fn read_entries(blocks: &Blocks, superblock: &Superblock, layout: &Layout) -> Result<Vec<Entry>> {
-    let mut entries = Vec::new();
-    for index in 0..layout.table_blocks() {
-        let block = blocks.read(layout.table(superblock.table_area, index))?;
-        table::check(&block, index).context("slot table is damaged")?;
-        let left = layout.entries() - index * ENTRIES_PER_BLOCK;
-        for i in 0..left.min(ENTRIES_PER_BLOCK) {
-            entries.push(table::decode(&block, i as usize).context("slot table is invalid")?);
-        }
+struct Image(Vec<u8>);
+
+impl Image {
+    /// Block `index`; zeros behind the end.
+    fn block(&self, index: u64) -> &Block {
+        let at = index as usize * BLOCK;
+        let bytes = self.0.get(at..at + BLOCK);
+        bytes.and_then(|bytes| bytes.try_into().ok()).unwrap_or(&[0; BLOCK])
     }
-    Ok(entries)
 }
 
-fn read_map(
-    blocks: &Blocks,
-    layout: &Layout,
-    entry: u64,
-    place: Entry,
-    index: u64,
-    extents: u64,
-) -> Result<Vec<bool>> {
-    let count = mapblock::extents_of(index, extents).len();
-    let slot = match place.place {
-        Place::Zeros => return Ok(vec![false; count as usize]),
-        Place::Ones => return Ok(vec![true; count as usize]),
-        Place::First => 0,
-        Place::Second => 1,
-    };
-    let block: [u8; BLOCK] = blocks.read(layout.map(entry, slot))?;
-    if mapblock::check(&block, entry) != Some(place.crc) {
-        bail!("map block {entry} is damaged");
+fn recover(image: &Image) -> Result<OnDisk, Refusal> {
+    let superblock = Superblock::choose(image.block(0), image.block(1))?.ok_or(Refusal::Blank)?;
+    let geometry = Geometry::new(superblock.length, superblock.extent_sectors)
+        .map_err(|_| Refusal::SuperblockInvalid)?;
+    let no_memory = |_| Refusal::Truncated;
+    let shared = Shared::<Heap>::new(geometry).map_err(no_memory)?;
+    let mut engine = Engine::<Heap>::new(geometry, Features::default(), Settings::default()).map_err(no_memory)?;
+    engine.adopt(&shared, superblock);
+    let mut live = vec![0, 1];
+    let mut crc = 0;
+    for index in 0..engine.layout().table_blocks() {
+        let place = engine.table_place(index).ok_or(Refusal::TableInvalid)?;
+        crc = engine.load_table(index, image.block(place), crc)?;
+        live.push(place);
     }
-    Ok((0..count).map(|bit| mapblock::word(&block, bit / 64) >> (bit % 64) & 1 != 0).collect())
+    engine.check_table(crc)?;
+    for entry in 0..engine.layout().entries() {
+        if let Some(place) = engine.map_place(&shared, entry) {
+            engine.load_map(&shared, entry, image.block(place))?;
+            live.push(place);
+        }
+    }
+    let journal = *engine.layout();
+    engine.replay(&shared, |i| Some(image.block(journal.journal(i))))?;
+    let view = shared.maps.view();
+    let bits = |map: &dyn Fn(u64) -> bool| (0..geometry.extents()).filter(|extent| map(*extent)).collect();
+    Ok(OnDisk {
+        superblock,
+        layout: journal,
+        restoring: view.state.mode == Mode::Restoring,
+        cdm: bits(&|extent| view.cdm.get(extent)),
+        prm: bits(&|extent| view.prm.get(extent)),
+        live,
+    })
 }

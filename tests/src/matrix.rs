@@ -39,12 +39,12 @@ pub fn print() {
     }
     println!("\ncell against logical block size and extent size in sectors");
     println!("(+ passed, FAIL failed, - no such request with these sizes, blank not run)\n");
-    println!("{:52} {:>27}   {:>27}", "", "512 bytes", "4096 bytes");
-    let sizes: Vec<String> = EXTENTS.iter().map(|extent| format!("{extent:>7}")).collect();
+    println!("{:52} {:>36}  {:>36}", "", "512 bytes", "4096 bytes");
+    let sizes: Vec<String> = EXTENTS.iter().map(|extent| format!("{extent:>9}")).collect();
     println!("{:52}{}  {}", "", sizes.concat(), sizes.concat());
     for ((_, cell), outcomes) in results.iter() {
         let half = |blocks| -> String {
-            EXTENTS.iter().map(|extent| format!("{:>7}", sign(outcomes.get(&(blocks, *extent))))).collect()
+            EXTENTS.iter().map(|extent| format!("{:>9}", sign(outcomes.get(&(blocks, *extent))))).collect()
         };
         println!("{cell:52}{}  {}", half(Blocks::B512), half(Blocks::B4096));
     }

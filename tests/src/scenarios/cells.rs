@@ -6,14 +6,12 @@
 use super::trial;
 use anyhow::{ensure, Context, Result};
 use dm_restore_tests::disks::{Blocks, GIB};
+use dm_restore_tests::maps;
 use dm_restore_tests::matrix::{self, Outcome, EXTENTS};
 use dm_restore_tests::rig::{AllMoved, Rig, Spec};
 use dm_restore_tests::status::Status;
 use libtest_mimic::Trial;
 use std::ops::Range;
-
-/// The extent that a cell's request goes to.
-const TRIED: u64 = 1;
 
 /// What the request meets.
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -87,7 +85,7 @@ pub enum Bits {
 pub enum Metadata {
     /// Nothing.
     Untouched,
-    /// Something is written: a crash right afterwards changes nothing for the host.
+    /// Something is written: what became of the bits would be found after a crash.
     Durable,
     /// Not looked at.
     Any,
@@ -171,96 +169,191 @@ impl Cell {
     }
 }
 
-/// Every cell with every size, as tests.
+/// Every cell with every size, as tests: one for all the requests that meet the same state, each of
+/// which goes to an extent of its own.
 pub fn trials(cells: Vec<Cell>) -> Vec<Trial> {
     let mut trials = Vec::new();
-    for (row, cell) in cells.into_iter().enumerate() {
+    for group in groups(cells) {
         for blocks in Blocks::ALL {
             for extent in EXTENTS {
-                if !cell.is_possible(blocks, extent) {
-                    matrix::note(row, cell.name, (blocks, extent), Outcome::Impossible);
-                    continue;
-                }
-                let name = format!("cell::{}::{}::{extent}", slug(cell.name), blocks.bytes());
-                let cell = cell.clone();
-                trials.push(trial(name, move || {
-                    let result = run(&cell, blocks, extent);
-                    let outcome = if result.is_ok() { Outcome::Passed } else { Outcome::Failed };
-                    matrix::note(row, cell.name, (blocks, extent), outcome);
-                    result
-                }));
+                let name = format!("table::{}::{}::{extent}", group.name(), blocks.bytes());
+                let group = group.clone();
+                trials.push(trial(name, move || group.run(blocks, extent)));
             }
         }
     }
     trials
 }
 
-fn slug(name: &str) -> String {
-    let words: Vec<&str> = name.split(|c: char| !c.is_alphanumeric()).filter(|word| !word.is_empty()).collect();
-    words.join("_")
+/// Cells with the same state and features, each with its row in the matrix.
+#[derive(Clone)]
+struct Group {
+    state: State,
+    features: &'static str,
+    cells: Vec<(usize, Cell)>,
 }
 
-fn run(cell: &Cell, blocks: Blocks, extent: u64) -> Result<()> {
-    let mut rig = prepare(cell, blocks, extent).context("preparing")?;
-    let sectors = sectors(cell, &rig);
-    let (before, status) = (rig.moved()?, rig.status()?);
-    request(cell.request, &mut rig, sectors.clone())?;
-    let moved = difference(rig.moved()?, before);
-    check_moved(cell, &rig, &sectors, moved)?;
-    check_bits(cell, &status, &rig.status()?)?;
-    rig.check_counts()?;
-    check_content(&rig)?;
-    if cell.metadata == Metadata::Durable {
-        rig = rig.crash().context("crash")?;
-        check_content(&rig).context("after a crash")?;
+fn groups(cells: Vec<Cell>) -> Vec<Group> {
+    let mut groups: Vec<Group> = Vec::new();
+    for (row, cell) in cells.into_iter().enumerate() {
+        let (state, features) = (cell.state, cell.features);
+        match groups.iter_mut().find(|group| (group.state, group.features) == (state, features)) {
+            Some(group) => group.cells.push((row, cell)),
+            None => groups.push(Group { state, features, cells: vec![(row, cell)] }),
+        }
     }
-    rig.close()
+    groups
 }
 
-/// A device with extent [`TRIED`] in the wanted state.
-fn prepare(cell: &Cell, blocks: Blocks, extent: u64) -> Result<Rig> {
-    let from_full = cell.state == State::Unrestored;
-    let first = if from_full { "format no_copy" } else { "format identical no_copy" };
-    let spec = Spec::new(blocks, extent).features(&format!("{first} {}", cell.features));
-    let mut rig = Rig::new(spec)?;
-    let block = |rig: &Rig, number| {
-        let start = rig.extent(number).start;
-        start..start + blocks.sectors()
-    };
-    if matches!(cell.state, State::Restored | State::RestoredMarked) {
-        // A restore with nothing to do is over at once: there must be an unrestored extent.
-        let elsewhere = block(&rig, 0);
-        rig.write(elsewhere)?;
+impl Group {
+    fn name(&self) -> String {
+        let state = match self.state {
+            State::Tracking => "tracking",
+            State::TrackingMarked => "tracking_marked",
+            State::Unrestored => "unrestored",
+            State::Restored => "restored",
+            State::RestoredMarked => "restored_marked",
+        };
+        format!("{state}{}{}", if self.features.is_empty() { "" } else { "_" }, self.features)
     }
-    if !matches!(cell.state, State::Tracking | State::TrackingMarked) {
-        rig.start_restore()?;
+
+    fn run(&self, blocks: Blocks, extent: u64) -> Result<()> {
+        let mut rig = self.prepare(blocks, extent).context("preparing")?;
+        let mut wrong = Vec::new();
+        for (number, (row, cell)) in (1..).zip(&self.cells) {
+            if !cell.is_possible(blocks, extent) {
+                matrix::note(*row, cell.name, (blocks, extent), Outcome::Impossible);
+                continue;
+            }
+            let result = cell.try_on(&mut rig, number);
+            let outcome = if result.is_ok() { Outcome::Passed } else { Outcome::Failed };
+            matrix::note(*row, cell.name, (blocks, extent), outcome);
+            wrong.extend(result.err().map(|error| format!("{}: {error:#}", cell.name)));
+        }
+        ensure!(wrong.is_empty(), "{}", wrong.join("\n"));
+        check_content(&rig, 0..rig.spec.extents()).context("at the end")?;
+        rig.flush()?;
+        let rig = rig.crash().context("crash")?;
+        check_content(&rig, 0..rig.spec.extents()).context("after a crash")?;
+        rig.close()
     }
-    if matches!(cell.state, State::TrackingMarked | State::RestoredMarked) {
-        let there = block(&rig, TRIED);
-        rig.write(there)?;
+
+    /// A device in the wanted state, with an extent for each cell behind the first.
+    fn prepare(&self, blocks: Blocks, extent: u64) -> Result<Rig> {
+        let spec = Spec::new(blocks, extent);
+        let tail = spec.length % extent;
+        let first = if self.state == State::Unrestored { "format no_copy" } else { "format identical no_copy" };
+        let spec = spec
+            .length((self.cells.len() as u64 + 2) * extent + tail)
+            .features(&format!("{first} {}", self.features));
+        let mut rig = Rig::new(spec)?;
+        if matches!(self.state, State::Restored | State::RestoredMarked) {
+            // A restore with nothing to do is over at once: there must be an unrestored extent.
+            rig.write(0..blocks.sectors())?;
+        }
+        if !matches!(self.state, State::Tracking | State::TrackingMarked) {
+            rig.start_restore()?;
+        }
+        Ok(rig)
     }
-    Ok(rig)
 }
 
-/// What the request goes to.
-fn sectors(cell: &Cell, rig: &Rig) -> Range<u64> {
-    let extent = rig.extent(TRIED);
-    let block = rig.spec.blocks.sectors();
-    match (cell.size, cell.request) {
-        (Size::Whole, Request::Read) => extent.start..extent.end.min(extent.start + 128),
-        (Size::Whole, _) => extent,
-        (Size::Part, _) => extent.start + block..extent.start + 2 * block,
+impl Cell {
+    /// Makes the request on extent `number`, and looks.
+    fn try_on(&self, rig: &mut Rig, number: u64) -> Result<()> {
+        let extent = rig.extent(number);
+        if matches!(self.state, State::TrackingMarked | State::RestoredMarked) {
+            rig.write(extent.start..extent.start + rig.spec.blocks.sectors()).context("preparing")?;
+        }
+        let sectors = self.sectors(rig, extent);
+        let (before, status) = (rig.moved()?, rig.status()?);
+        self.request(rig, sectors.clone())?;
+        let moved = difference(rig.moved()?, before);
+        if self.metadata == Metadata::Durable {
+            self.check_durable(rig, number)?;
+        }
+        self.check_moved(rig, &sectors, moved)?;
+        self.check_bits(&status, &rig.status()?)?;
+        check_content(rig, number - 1..number + 2)
     }
-}
 
-fn request(request: Request, rig: &mut Rig, sectors: Range<u64>) -> Result<()> {
-    match request {
-        Request::Read => rig.check(sectors),
-        Request::Write => rig.write(sectors),
-        Request::Fua => rig.write_fua(sectors),
-        Request::Zero => rig.zero(sectors),
-        Request::Discard => rig.discard(sectors),
-        Request::Flush => rig.flush(),
+    /// What the request goes to.
+    fn sectors(&self, rig: &Rig, extent: Range<u64>) -> Range<u64> {
+        let block = rig.spec.blocks.sectors();
+        match (self.size, self.request) {
+            (Size::Whole, Request::Read) => extent.start..extent.end.min(extent.start + 128),
+            (Size::Whole, _) => extent,
+            (Size::Part, _) => extent.start + block..extent.start + 2 * block,
+        }
+    }
+
+    fn request(&self, rig: &mut Rig, sectors: Range<u64>) -> Result<()> {
+        match self.request {
+            Request::Read => rig.check(sectors),
+            Request::Write => rig.write(sectors),
+            Request::Fua => rig.write_fua(sectors),
+            Request::Zero => rig.zero(sectors),
+            Request::Discard => rig.discard(sectors),
+            Request::Flush => rig.flush(),
+        }
+    }
+
+    /// The request has completed: what a crash now would find about the extent.
+    fn check_durable(&self, rig: &Rig, number: u64) -> Result<()> {
+        let durable = maps::read(&rig.metadata.part)?;
+        let found = (durable.restoring, durable.cdm.contains(&number), durable.prm.contains(&number));
+        let tracker = &rig.tracker;
+        let must = (tracker.restoring, tracker.cdm.contains(&number), tracker.prm.contains(&number));
+        ensure!(found == must, "durable (restoring, CDM, PRM) are {found:?}, must be {must:?}");
+        Ok(())
+    }
+
+    fn check_moved(&self, rig: &Rig, sectors: &Range<u64>, moved: AllMoved) -> Result<()> {
+        let (request, extent) = (sectors.end - sectors.start, rig.spec.extent);
+        let check = |what: &str, found: u64, amount: Amount| {
+            let expected = match amount {
+                Amount::None => 0,
+                Amount::Request => request,
+                Amount::Extent => extent,
+                Amount::ExtentAndRequest => extent + request,
+            };
+            ensure!(found == expected, "{what}: {found} sectors, must be {expected}; all: {moved:?}");
+            Ok(())
+        };
+        check("read from the clone", moved.clone.read, self.clone_read)?;
+        check("read from the source", moved.source.read, self.source_read)?;
+        check("written to the source", moved.source.written, self.source_written)?;
+        check("discarded on the source", moved.source.discarded, self.source_discarded)?;
+        check("written to the clone", moved.clone.written + moved.clone.discarded, Amount::None)?;
+        let recorded = moved.metadata.written;
+        match self.metadata {
+            Metadata::Untouched => ensure!(recorded == 0, "{recorded} sectors of metadata were written"),
+            Metadata::Durable => ensure!(recorded > 0, "no metadata was written"),
+            Metadata::Any => {}
+        }
+        if self.request == Request::Flush {
+            ensure!(moved.source.writes > 0, "the flush did not reach the source: {moved:?}");
+        }
+        Ok(())
+    }
+
+    fn check_bits(&self, before: &Status, after: &Status) -> Result<()> {
+        let must = match self.bits {
+            Bits::Unchanged => (0, 0, 0),
+            Bits::SetCdm => (1, 0, 0),
+            Bits::SetPrm => (0, 1, 0),
+            Bits::Restored => (-1, 1, 1),
+        };
+        let change = |after: u64, before: u64| after as i64 - before as i64;
+        let found = (
+            change(after.cdm, before.cdm),
+            change(after.prm, before.prm),
+            change(after.restored, before.restored),
+        );
+        ensure!(found == must, "changes of (CDM, PRM, restored) are {found:?}, must be {must:?}");
+        let errors = (after.clone_errors, after.source_errors, after.metadata_errors);
+        ensure!(errors == (0, 0, 0), "errors were counted: {after:?}");
+        Ok(())
     }
 }
 
@@ -272,65 +365,13 @@ fn difference(after: AllMoved, before: AllMoved) -> AllMoved {
     }
 }
 
-fn check_moved(cell: &Cell, rig: &Rig, sectors: &Range<u64>, moved: AllMoved) -> Result<()> {
-    let (request, extent) = (sectors.end - sectors.start, rig.spec.extent);
-    let check = |what: &str, found: u64, amount: Amount| {
-        let expected = match amount {
-            Amount::None => 0,
-            Amount::Request => request,
-            Amount::Extent => extent,
-            Amount::ExtentAndRequest => extent + request,
-        };
-        ensure!(found == expected, "{what}: {found} sectors, must be {expected}; all: {moved:?}");
-        Ok(())
-    };
-    check("read from the clone", moved.clone.read, cell.clone_read)?;
-    check("read from the source", moved.source.read, cell.source_read)?;
-    check("written to the source", moved.source.written, cell.source_written)?;
-    check("discarded on the source", moved.source.discarded, cell.source_discarded)?;
-    check("written to the clone", moved.clone.written + moved.clone.discarded, Amount::None)?;
-    let recorded = moved.metadata.written;
-    match cell.metadata {
-        Metadata::Untouched => ensure!(recorded == 0, "{recorded} sectors of metadata were written"),
-        Metadata::Durable => ensure!(recorded > 0, "no metadata was written"),
-        Metadata::Any => {}
-    }
-    if cell.request == Request::Flush {
-        ensure!(moved.source.writes > 0, "the flush did not reach the source: {moved:?}");
-    }
-    Ok(())
-}
-
-fn check_bits(cell: &Cell, before: &Status, after: &Status) -> Result<()> {
-    let (cdm, prm, restored) = match cell.bits {
-        Bits::Unchanged => (0, 0, 0),
-        Bits::SetCdm => (1, 0, 0),
-        Bits::SetPrm => (0, 1, 0),
-        Bits::Restored => (-1, 1, 1),
-    };
-    let change = |after: u64, before: u64| after as i64 - before as i64;
-    let found = (
-        change(after.cdm, before.cdm),
-        change(after.prm, before.prm),
-        change(after.restored, before.restored),
-    );
-    ensure!(
-        found == (cdm, prm, restored),
-        "changes of (CDM, PRM, restored) are {found:?}, must be {:?}",
-        (cdm, prm, restored)
-    );
-    let errors = (after.clone_errors, after.source_errors, after.metadata_errors);
-    ensure!(errors == (0, 0, 0), "errors were counted: {after:?}");
-    Ok(())
-}
-
-/// Everything, but of extents of 1 GiB only where something is.
-fn check_content(rig: &Rig) -> Result<()> {
-    if rig.spec.extent < GIB {
-        return rig.check(rig.all());
-    }
-    for number in 0..rig.tracker.extents() {
-        let extent = rig.extent(number);
+/// All of these extents, but of extents of 1 GiB only where something is.
+fn check_content(rig: &Rig, extents: Range<u64>) -> Result<()> {
+    for extent in extents.map(|number| rig.extent(number)) {
+        if rig.spec.extent < GIB {
+            rig.check(extent)?;
+            continue;
+        }
         rig.check(extent.start..(extent.start + 256).min(extent.end))?;
         rig.check(extent.end.saturating_sub(256).max(extent.start)..extent.end)?;
     }
