@@ -111,7 +111,8 @@ fn ours(entry: &DirEntry) -> bool {
 
 /// An exclusive lock on a file, released on drop.
 ///
-/// Lock order: a caller holds at most one of these, besides the build root's.
+/// Lock order: the build root's (`scripts/in-root`), a command's (`build/test.lock` and its like),
+/// the module's, an entry's of the cache.
 pub struct Lock {
     _file: File,
 }

@@ -11,6 +11,7 @@ use std::process::Command;
 
 use anyhow::{bail, Context, Result};
 
+use crate::cache::Lock;
 use crate::progress::Step;
 use crate::tree::Tree;
 use crate::{paths, run};
@@ -40,6 +41,7 @@ pub fn exists() -> bool {
 pub fn build(tree: &Tree) -> Result<Module> {
     let out = output(tree);
     fs::create_dir_all(&out)?;
+    let _lock = Lock::take(&paths::build().join("module.lock"))?;
     let log = paths::build().join("module.log");
     let _ = fs::remove_file(&log);
     let step = Step::spinner("module");
@@ -54,9 +56,12 @@ pub fn build(tree: &Tree) -> Result<Module> {
     let full = out.join(FILE);
     fit(&full, &tree.kernel.release)?;
     let stripped = paths::build().join(FILE);
+    // By renaming: another run may be reading the last one.
+    let new = stripped.with_extension("new");
     let mut strip = Command::new("strip");
-    strip.arg("--strip-debug").arg("-o").arg(&stripped);
+    strip.arg("--strip-debug").arg("-o").arg(&new);
     run::output(strip.arg(&full))?;
+    fs::rename(&new, &stripped)?;
     Ok(Module { full, stripped })
 }
 

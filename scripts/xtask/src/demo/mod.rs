@@ -47,6 +47,10 @@ pub fn run(kernel: &KernelArg) -> Result<ExitCode> {
         screen: Screen::new(),
     };
     let _lock = Lock::take(&paths::build().join("demo.lock"))?;
+    stage.screen.line("");
+    stage.screen.line(
+        "A volume is rolled back to its clone while it is in use, copying only what differs.",
+    );
     let clock = Instant::now();
     let images = Images::create()?;
     let summary = play(&mut stage, &images)?;

@@ -71,7 +71,12 @@ impl Screen {
 
     /// A command of the guest.
     pub fn command(&self, text: &str) {
-        self.line(&self.paint("2", &format!("{INDENT}$ {text}")));
+        let lines = wrap(text, WIDTH - INDENT.len() - 4);
+        for (index, line) in lines.iter().enumerate() {
+            let start = if index == 0 { "$ " } else { "    " };
+            let end = if index + 1 == lines.len() { "" } else { " \\" };
+            self.line(&self.paint("2", &format!("{INDENT}{start}{line}{end}")));
+        }
     }
 
     fn item(&self, mark: &str, text: &str) {

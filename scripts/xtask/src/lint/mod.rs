@@ -10,9 +10,10 @@ use std::process::ExitCode;
 
 use anyhow::{bail, Result};
 
+use crate::cache::Lock;
 use crate::cli::KernelArg;
 use crate::progress::Step;
-use crate::{module, setup};
+use crate::{module, paths, setup};
 use sources::Sources;
 
 /// Run every check and say which failed.
@@ -21,6 +22,7 @@ use sources::Sources;
 ///
 /// The kernel tree could not be made; no check that needs it ran then.
 pub fn run(kernel: &KernelArg) -> Result<ExitCode> {
+    let _lock = Lock::take(&paths::build().join("lint.lock"))?;
     let mut report = Report::default();
     let sources = Sources::find()?;
     report.check("SPDX headers", || sources.spdx());
