@@ -24,9 +24,7 @@ fn main() -> ExitCode {
         };
     }
     let args = Arguments::from_args();
-    // Each scenario has its own devices; two at a time keep both processors busy.
-    let together = Arguments { test_threads: Some(2), ..args.clone() };
-    let shared = run(&together, scenarios::trials());
+    let shared = run(&args, scenarios::trials());
     matrix::print();
     // These need the module to themselves, and the last one looks back at the whole run.
     let alone = Arguments { test_threads: Some(1), ..args };
