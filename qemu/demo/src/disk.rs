@@ -3,9 +3,10 @@
 //! Disks: where they are, and how much the kernel says went through them.
 
 use std::fs;
-use std::path::Path;
+use std::os::unix::fs::MetadataExt;
 
 use anyhow::{Context, Result};
+use rustix::fs::{major, minor};
 
 /// The path of the virtio disk with this serial.
 #[must_use]
@@ -33,17 +34,17 @@ impl Stat {
     ///
     /// There is no such device, or its statistics are not as documented.
     pub fn of(device: &str) -> Result<Self> {
-        let node = fs::canonicalize(device).with_context(|| format!("no device {device}"))?;
-        let name = node.file_name().context("a device has a name")?;
-        let file = Path::new("/sys/block").join(name).join("stat");
-        let text = fs::read_to_string(&file)?;
+        let node = fs::metadata(device).with_context(|| format!("no device {device}"))?;
+        let (major, minor) = (major(node.rdev()), minor(node.rdev()));
+        let file = format!("/sys/dev/block/{major}:{minor}/stat");
+        let text = fs::read_to_string(&file).with_context(|| format!("cannot read {file}"))?;
         let words: Vec<u64> = text
             .split_whitespace()
             .map(str::parse)
             .collect::<Result<_, _>>()?;
         let word = |index: usize| {
             let word = words.get(index).copied();
-            word.with_context(|| format!("{}: no word {index}", file.display()))
+            word.with_context(|| format!("{file}: no word {index}"))
         };
         // Documentation/block/stat.rst; sectors are 512 bytes.
         Ok(Self {

@@ -6,11 +6,15 @@
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::Arc;
 use std::thread::{self, JoinHandle};
+use std::time::Duration;
 
 use anyhow::{anyhow, Result};
 
 use crate::database::{Database, Era};
 use crate::export;
+
+/// Between two transactions: a busy application, not a benchmark.
+const PAUSE: Duration = Duration::from_millis(25);
 
 #[derive(Default)]
 struct Shared {
@@ -84,10 +88,11 @@ fn work(shared: &Shared, number: u64) -> Result<Done> {
         id += 1;
         done.commits += 1;
         shared.commits.store(done.commits, Ordering::Relaxed);
-        if done.commits % 2 == 0 && done.rewritten < export::PARTS {
+        if done.commits % 8 == 0 && done.rewritten < export::PARTS {
             export::rewrite(done.rewritten, number)?;
             done.rewritten += 1;
         }
+        thread::sleep(PAUSE);
     }
     database.close()?;
     Ok(done)

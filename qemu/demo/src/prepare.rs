@@ -37,7 +37,7 @@ pub fn run() -> Result<()> {
     let delta = volume::status()?.delta;
     volume::unmount()?;
     volume::healthy()?;
-    report::fact(format!("{delta} extents differ from the clone now"));
+    report::fact(format!("extents that differ from the clone now: {delta}"));
     volume::remove()?;
     report::event(&Event::Cloned(content));
     Ok(())

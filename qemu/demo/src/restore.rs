@@ -49,12 +49,7 @@ impl Disks {
 ///
 /// A step failed, or a promise does not hold.
 pub fn run(number: u64, expected: &Content) -> Result<Outcome> {
-    report::section(
-        &format!("Protected restore {number}"),
-        "ext4 keeps in memory what it believes is on the disk, and a disk must not change under a \
-         mounted file system. So it is unmounted for the moment in which the volume goes back; \
-         not until the copy is done.",
-    );
+    report::section(&format!("Protected restore {number}"), &why(number));
     volume::unmount()?;
     volume::suspend()?;
     let status = volume::status()?;
@@ -65,11 +60,6 @@ pub fn run(number: u64, expected: &Content) -> Result<Outcome> {
         ..Figures::default()
     };
     volume::message(&["copy_rate", &figures.held_rate.to_string()])?;
-    report::fact(format!(
-        "the background copy is held to {} KiB/s until everything is verified, so that the proof \
-         does not depend on how fast this machine copies; then the limit is lifted",
-        figures.held_rate
-    ));
     let before = Disks::now()?;
     let clock = Instant::now();
     volume::message(&["start_restore"])?;
@@ -85,9 +75,20 @@ pub fn run(number: u64, expected: &Content) -> Result<Outcome> {
     })
 }
 
-/// Half a percent of the delta a second: KiB/s. Verifying takes seconds.
+fn why(number: u64) -> String {
+    let first = "ext4 keeps in memory what it believes is on the disk, and a disk must not change \
+                 under a mounted file system. So it is unmounted, but only for the moment in which \
+                 the volume goes back. ";
+    let again = "Unmounted for a moment, as before. ";
+    let held = "Until everything is verified the background copy is held to a low rate \
+                (`copy_rate`), so that what is shown does not depend on how fast this machine \
+                copies; then the limit is lifted.";
+    format!("{}{held}", if number == 1 { first } else { again })
+}
+
+/// A quarter of a percent of the delta a second: KiB/s. Verifying takes seconds.
 fn slow_rate(delta: u64) -> u64 {
-    (delta * EXTENT_BYTES / 1024 / 200).max(256)
+    (delta * EXTENT_BYTES / 1024 / 400).max(256)
 }
 
 /// Query, write and verify while the copy runs; returns when it is over.
