@@ -72,8 +72,8 @@ impl<S: Storage> Engine<S> {
             return;
         }
         let own = extents_of(index, self.geometry.extents());
-        for clear in self.clears.undurable() {
-            let part = clear.run.intersection(own);
+        for run in self.clears.undurable() {
+            let part = run.intersection(own);
             mapblock::set(
                 block,
                 Run::new(part.start().saturating_sub(own.start()), part.len()),

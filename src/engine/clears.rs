@@ -24,13 +24,26 @@ use super::storage::{NoMemory, Storage};
 /// Most clears that wait, reservations included.
 pub const MAX_CLEARS: u64 = 1024;
 
+/// Why extents are restored.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Cause {
+    /// They were copied from the clone.
+    #[default]
+    Copied,
+    /// The host has overwritten them whole.
+    Overwritten,
+    /// They are not, after all: the host had overwritten them, and a failed flush has undone that.
+    /// That the host has touched them is still to be recorded, because it is marked in memory.
+    Undone,
+}
+
 /// Clears of a run of extents.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Clear {
-    /// The extents; empty if a failed flush has undone it.
+    /// The extents; empty if a failed flush has undone the copy.
     pub run: Run,
-    /// By a host write, not by a copy.
-    pub overwritten: bool,
+    /// Why.
+    pub cause: Cause,
 }
 
 /// The queue of clears.
@@ -58,23 +71,24 @@ impl<S: Storage> Clears<S> {
         })
     }
 
-    /// Reserves a place; false if there is none.
-    pub fn reserve(&mut self) -> bool {
-        let room = self.waiting().saturating_add(self.reserved) < MAX_CLEARS;
+    /// Reserves `places`; false if there are not so many.
+    pub fn reserve(&mut self, places: u64) -> bool {
+        let used = self.waiting().saturating_add(self.reserved);
+        let room = used.saturating_add(places) <= MAX_CLEARS;
         if room {
-            self.reserved = self.reserved.saturating_add(1);
+            self.reserved = self.reserved.saturating_add(places);
         }
         room
     }
 
-    /// Gives a reserved place back.
-    pub fn cancel(&mut self) {
-        self.reserved = self.reserved.saturating_sub(1);
+    /// Gives reserved places back.
+    pub fn cancel(&mut self, places: u64) {
+        self.reserved = self.reserved.saturating_sub(places);
     }
 
     /// Uses a reserved place for clears whose data has completed.
     pub fn push(&mut self, clear: Clear) {
-        self.cancel();
+        self.cancel(1);
         if let Some(place) = self.ring.get_mut((self.completed % MAX_CLEARS) as usize) {
             *place = clear;
         }
@@ -86,12 +100,20 @@ impl<S: Storage> Clears<S> {
         self.covered = self.covered.max(mark.min(self.completed));
     }
 
-    /// A source flush has failed: hands out every clear that no flush has covered, for its
-    /// extents to be copied again. Their places go on without them, so that marks stay true.
-    pub fn flush_failed(&mut self, mut undo: impl FnMut(Clear)) {
+    /// A source flush has failed: hands out the extents of every clear that no flush has covered,
+    /// to be copied again. The places in the queue stay, so that marks stay true.
+    pub fn flush_failed(&mut self, mut undo: impl FnMut(Run)) {
         for at in self.covered..self.completed {
-            if let Some(place) = self.ring.get_mut((at % MAX_CLEARS) as usize) {
-                undo(core::mem::take(place));
+            let Some(place) = self.ring.get_mut((at % MAX_CLEARS) as usize) else {
+                continue;
+            };
+            match place.cause {
+                Cause::Copied => undo(core::mem::take(&mut place.run)),
+                Cause::Overwritten => {
+                    undo(place.run);
+                    place.cause = Cause::Undone;
+                }
+                Cause::Undone => {}
             }
         }
     }
@@ -101,9 +123,12 @@ impl<S: Storage> Clears<S> {
         (from..to).filter_map(|at| self.ring.get((at % MAX_CLEARS) as usize).copied())
     }
 
-    /// Every clear that is not durable yet.
-    pub fn undurable(&self) -> impl Iterator<Item = Clear> + '_ {
-        self.range(self.durable, self.completed)
+    /// The extents of every clear that is not durable yet.
+    pub fn undurable(&self) -> impl Iterator<Item = Run> + '_ {
+        let clears = self.range(self.durable, self.completed);
+        clears
+            .filter(|clear| clear.cause != Cause::Undone)
+            .map(|clear| clear.run)
     }
 
     /// The journal has made the clears up to number `to` durable.
@@ -140,14 +165,14 @@ mod tests {
     fn clear(at: u64) -> Clear {
         Clear {
             run: Run::one(at),
-            overwritten: false,
+            cause: Cause::Copied,
         }
     }
 
     #[test]
     fn only_a_flush_submitted_afterwards_covers() {
         let mut clears = Clears::<Heap>::new().unwrap();
-        assert!(clears.reserve() && clears.reserve());
+        assert!(clears.reserve(1) && clears.reserve(1));
         clears.push(clear(1));
         let mark = clears.completed();
         clears.push(clear(2));
@@ -166,12 +191,12 @@ mod tests {
     fn a_failed_flush_undoes_what_none_has_covered() {
         let mut clears = Clears::<Heap>::new().unwrap();
         for i in 0..4 {
-            assert!(clears.reserve());
+            assert!(clears.reserve(1));
             clears.push(clear(i));
         }
         clears.flushed(2);
         let mut undone = vec![];
-        clears.flush_failed(|clear| undone.push(clear.run.start()));
+        clears.flush_failed(|run| undone.push(run.start()));
         assert_eq!(undone, [2, 3]);
         clears.flushed(4);
         let left: Vec<_> = clears
@@ -182,15 +207,32 @@ mod tests {
     }
 
     #[test]
+    fn an_overwrite_that_was_undone_is_still_a_touch() {
+        let mut clears = Clears::<Heap>::new().unwrap();
+        assert!(clears.reserve(1));
+        clears.push(Clear {
+            run: Run::one(5),
+            cause: Cause::Overwritten,
+        });
+        let mut undone = vec![];
+        clears.flush_failed(|run| undone.push(run));
+        clears.flush_failed(|run| undone.push(run));
+        assert_eq!(undone, [Run::one(5)], "undone once");
+        let left: Vec<_> = clears.range(0, 1).collect();
+        assert_eq!((left[0].run, left[0].cause), (Run::one(5), Cause::Undone));
+        assert_eq!(clears.undurable().count(), 0, "nothing to put back");
+    }
+
+    #[test]
     fn bounded_with_reservations() {
         let mut clears = Clears::<Heap>::new().unwrap();
         for _ in 0..MAX_CLEARS {
-            assert!(clears.reserve());
+            assert!(clears.reserve(1));
         }
-        assert!(!clears.reserve());
-        clears.cancel();
-        assert!(clears.reserve());
+        assert!(!clears.reserve(1));
+        clears.cancel(1);
+        assert!(clears.reserve(1));
         clears.push(clear(9));
-        assert!(!clears.reserve());
+        assert!(!clears.reserve(1));
     }
 }

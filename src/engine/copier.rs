@@ -76,15 +76,16 @@ pub struct Ended {
     pub extents: Run,
     /// A host write waits for it.
     pub urgent: bool,
-    /// When it started.
+    /// When its last piece started.
     pub started_at: u64,
 }
 
 /// What follows from a result.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Next {
-    /// The job has more pieces: [`Copier::next_piece`] gives the next one when it is time.
-    Parked,
+    /// The job has more pieces: [`Copier::next_piece`] gives the next one when it is time. The one
+    /// that is done started at this time.
+    Parked(u64),
     /// The job is done: its extents have the clone's content.
     Done(Ended),
     /// The job has failed; nobody holds its extents any more.
@@ -285,7 +286,7 @@ impl<S: Storage> Copier<S> {
         if !urgent {
             self.background = self.background.saturating_add(1);
         }
-        self.run(place)
+        self.run(place, now)
     }
 
     /// A host write waits for whoever copies an extent of `run`: such jobs do not wait for their
@@ -297,27 +298,27 @@ impl<S: Storage> Copier<S> {
     }
 
     /// The next piece of a job that a host write waits for.
-    pub fn next_hurried_piece(&mut self) -> Option<Copy> {
-        self.parked(|job| job.hurried)
+    pub fn next_hurried_piece(&mut self, now: u64) -> Option<Copy> {
+        self.parked(|job| job.hurried, now)
     }
 
     /// The next piece of a job that waits for its turn.
-    pub fn next_piece(&mut self) -> Option<Copy> {
-        self.parked(|_| true)
+    pub fn next_piece(&mut self, now: u64) -> Option<Copy> {
+        self.parked(|_| true, now)
     }
 
-    fn parked(&mut self, wanted: impl Fn(&Job) -> bool) -> Option<Copy> {
+    fn parked(&mut self, wanted: impl Fn(&Job) -> bool, now: u64) -> Option<Copy> {
         let is_parked =
             |job: &Option<Job>| job.as_ref().is_some_and(|job| !job.running && wanted(job));
         if self.copying == 0 {
             return None;
         }
         let place = self.jobs.iter().position(is_parked)?;
-        self.run(place)
+        self.run(place, now)
     }
 
     /// Lets the next piece of a job run.
-    fn run(&mut self, place: usize) -> Option<Copy> {
+    fn run(&mut self, place: usize, now: u64) -> Option<Copy> {
         let job = self.jobs.get_mut(place)?.as_mut()?;
         let urgent = place >= BACKGROUND_JOBS;
         let count = if urgent {
@@ -327,6 +328,7 @@ impl<S: Storage> Copier<S> {
         };
         *count = count.saturating_add(1);
         job.running = true;
+        job.started_at = now;
         Some(Copy {
             job: place,
             sectors: Run::new(job.left.start(), job.left.len().min(job.piece)),
@@ -353,18 +355,19 @@ impl<S: Storage> Copier<S> {
         };
         *count = count.saturating_sub(1);
         job.running = false;
+        let since = job.started_at;
         if result.is_ok() {
             let done = job.left.start().saturating_add(job.piece);
             job.left = Run::between(done, job.left.end());
             if let (false, Some(free)) = (job.left.is_empty(), self.jobs.get_mut(place)) {
                 *free = Some(job);
-                return Next::Parked;
+                return Next::Parked(since);
             }
         }
         let ended = Ended {
             extents: holds.release(job.hold),
             urgent,
-            started_at: job.started_at,
+            started_at: since,
         };
         self.copying = self.copying.saturating_sub(job.extents.len());
         if !urgent {

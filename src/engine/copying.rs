@@ -2,9 +2,10 @@
 
 //! The copying: the background's next copy, copies that host writes wait for, and results.
 
-use super::clears::{Clear, MAX_CLEARS};
+use super::clears::{Cause, Clear, MAX_CLEARS};
 use super::copier::{Copy, CopyResult, Next};
 use super::engine::{Engine, MetadataMode, Shared};
+use super::format::BLOCK_SECTORS;
 use super::maps::{Mode, Role};
 use super::run::Run;
 use super::settings::BadWord;
@@ -61,7 +62,7 @@ impl<S: Storage> Engine<S> {
         if host_seen {
             self.pace.host_seen(now);
         }
-        if let Some(copy) = self.copier.next_hurried_piece() {
+        if let Some(copy) = self.copier.next_hurried_piece(now) {
             self.pace.started(now, copy.sectors.len(), &self.settings);
             return Background::Copy(copy);
         }
@@ -77,7 +78,7 @@ impl<S: Storage> Engine<S> {
         let was_stalled = self.copier.is_stalled();
         let copy = self
             .copier
-            .next_piece()
+            .next_piece(now)
             .or_else(|| self.start_background(shared, now));
         self.event |= self.copier.is_stalled() && !was_stalled;
         match copy {
@@ -99,10 +100,10 @@ impl<S: Storage> Engine<S> {
     }
 
     fn start_background(&mut self, shared: &Shared<S>, now: u64) -> Option<Copy> {
-        if self.copier.background() >= self.settings.copy_jobs as usize || !self.clears.reserve() {
+        if self.copier.background() >= self.settings.copy_jobs as usize || !self.clears.reserve(1) {
             return None;
         }
-        let piece = u64::from(self.settings.copy_size);
+        let piece = self.piece();
         let limit = self.geometry.extent_of(piece);
         let all = self.geometry.all();
         let view = shared.maps.view();
@@ -112,25 +113,30 @@ impl<S: Storage> Engine<S> {
                 .start(&mut self.holds, &self.geometry, run, piece, false, now)
         });
         if copy.is_none() {
-            self.clears.cancel();
+            self.clears.cancel(1);
         }
         copy
+    }
+
+    /// The largest single copy in sectors, in whole blocks of 4 KiB: a device may have such.
+    fn piece(&self) -> u64 {
+        u64::from(self.settings.copy_size) / BLOCK_SECTORS * BLOCK_SECTORS
     }
 
     /// Starts the copy of an extent that a host write waits for. It ignores pause and rates. `None`
     /// if somebody holds the extent or there is no place.
     pub(super) fn start_urgent(&mut self, extent: u64, now: u64) -> Option<Copy> {
-        if !self.clears.reserve() {
+        if !self.clears.reserve(1) {
             return None;
         }
-        let piece = u64::from(self.settings.copy_size);
+        let piece = self.piece();
         let run = Run::one(extent);
         let copy = self
             .copier
             .start(&mut self.holds, &self.geometry, run, piece, true, now);
         match copy {
             Some(copy) => self.pace.started(now, copy.sectors.len(), &self.settings),
-            None => self.clears.cancel(),
+            None => self.clears.cancel(1),
         }
         copy
     }
@@ -148,7 +154,11 @@ impl<S: Storage> Engine<S> {
         let next = self.copier.done(&mut self.holds, job, result, now);
         self.event |= self.copier.is_stalled() && !was_stalled;
         match next {
-            Next::Parked | Next::Unknown => CopyOutcome::Settled,
+            Next::Parked(since) => {
+                self.pace.done(now, since);
+                CopyOutcome::Settled
+            }
+            Next::Unknown => CopyOutcome::Settled,
             Next::Done(ended) => {
                 if !ended.urgent {
                     self.pace.done(now, ended.started_at);
@@ -160,13 +170,13 @@ impl<S: Storage> Engine<S> {
                     shared,
                     Clear {
                         run: ended.extents,
-                        overwritten: false,
+                        cause: Cause::Copied,
                     },
                 );
                 CopyOutcome::Settled
             }
             Next::Failed(ended) => {
-                self.clears.cancel();
+                self.clears.cancel(1);
                 if ended.urgent {
                     CopyOutcome::Failed(ended.extents)
                 } else {

@@ -52,9 +52,9 @@ impl<S: Storage> Engine<S> {
         self.flush_pace.failed();
         self.errors.source = self.errors.source.saturating_add(1);
         let mut lost = false;
-        self.clears.flush_failed(|clear| {
-            shared.maps.set(Role::Cdm, clear.run);
-            lost |= !clear.run.is_empty();
+        self.clears.flush_failed(|run| {
+            shared.maps.set(Role::Cdm, run);
+            lost |= !run.is_empty();
         });
         if lost {
             shared.count_loss();

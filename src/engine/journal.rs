@@ -9,7 +9,7 @@
 //! - *Finish last*: `restore finished` goes behind every clear, in the same block or a later one.
 //! - A block is retried with the same bytes, then never touched again.
 
-use super::clears::Clear;
+use super::clears::{Cause, Clear};
 use super::engine::{Engine, MetadataMode, Shared};
 use super::format::event::Event;
 use super::format::journal::{Place, Writer};
@@ -208,7 +208,7 @@ impl<S: Storage> Engine<S> {
                 continue;
             };
             self.mark_dirty(shared, Role::Cdm, clear.run);
-            if clear.overwritten {
+            if clear.cause != Cause::Copied {
                 self.mark_dirty(shared, Role::Prm, clear.run);
             }
         }
@@ -230,10 +230,11 @@ impl<S: Storage> Engine<S> {
 /// The event for a clear; none if a failed flush has undone it.
 fn clear_event(clear: Clear) -> Option<Event> {
     if clear.run.is_empty() {
-        None
-    } else if clear.overwritten {
-        Some(Event::Overwritten(clear.run))
-    } else {
-        Some(Event::Restored(clear.run))
+        return None;
     }
+    Some(match clear.cause {
+        Cause::Copied => Event::Restored(clear.run),
+        Cause::Overwritten => Event::Overwritten(clear.run),
+        Cause::Undone => Event::Touched(clear.run),
+    })
 }

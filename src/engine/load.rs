@@ -57,7 +57,10 @@ impl<S: Storage> Engine<S> {
         identical: bool,
     ) {
         self.superblock.uuid = uuid;
+        self.superblock.generation = 0;
+        self.superblock.activation = 0;
         self.superblock.clone = clone;
+        self.metadata_mode = MetadataMode::ReadWrite;
         // No block of an older history on the same device can carry this on.
         self.journal.chain = bytes::get_u32(&uuid, 0);
         shared.maps.set_state(State {
@@ -80,6 +83,11 @@ impl<S: Storage> Engine<S> {
         });
         self.superblock = superblock;
         self.metadata_mode = MetadataMode::ReadWrite;
+    }
+
+    /// Forgets what was loaded, because some of it was refused.
+    pub fn unload(&mut self, shared: &Shared<S>) {
+        shared.maps.set_state(State::UNLOADED);
     }
 
     /// Place in blocks of block `index` of the slot table in use; `None` behind the last.

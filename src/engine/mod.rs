@@ -36,6 +36,10 @@ pub mod plan;
 pub mod requests;
 pub mod run;
 pub mod settings;
+#[cfg(not(MODULE))]
+#[cfg(any(test, feature = "sim"))]
+#[path = "tests/sim/mod.rs"]
+pub mod sim;
 pub mod status;
 pub mod storage;
 pub mod touches;

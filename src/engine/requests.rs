@@ -7,7 +7,7 @@
 
 use super::atomics::AtomicU64;
 use super::bitmap::Bitmap;
-use super::clears::Clear;
+use super::clears::{Cause, Clear, MAX_CLEARS};
 use super::copier::Copy;
 use super::engine::{Engine, MetadataMode, Shared};
 use super::holds::HoldId;
@@ -18,14 +18,21 @@ use super::storage::Storage;
 use super::touches::Batch;
 use core::ops::Deref;
 
+/// Most runs of unrestored extents that one overwrite can record. It has one run when it comes, and
+/// one more for each copy that was under way then; many more only if a source flush fails meanwhile,
+/// and then the request fails too.
+const MOST_RUNS: u64 = MAX_CLEARS / 2;
+
 /// A deferred request and how far it has come.
 #[derive(Debug)]
 pub struct Ticket {
     request: Request,
     /// It waits for this batch of first touches.
     batch: Batch,
-    /// It overwrites these extents.
+    /// It overwrites these extents, or waits to.
     hold: Option<HoldId>,
+    /// Places in the queue of clears that are reserved for it.
+    places: u64,
     /// It waits for the copy of this extent.
     wants: Option<u64>,
     /// The copy that it waited for has failed.
@@ -39,6 +46,7 @@ impl Ticket {
             request,
             batch: Batch::default(),
             hold: None,
+            places: 0,
             wants: None,
             failed: false,
         }
@@ -90,24 +98,33 @@ impl<S: Storage> Engine<S> {
     /// A request that had gone to the source is done. Returns whether it has succeeded: an
     /// overwrite that can no longer be recorded has not.
     pub fn completed(&mut self, shared: &Shared<S>, ticket: &mut Ticket, ok: bool) -> bool {
-        let recordable = self.metadata_mode == MetadataMode::ReadWrite;
-        if ticket.hold.is_none() || !ok || !recordable {
-            let had_hold = self.let_go(ticket);
-            return ok && (recordable || !had_hold);
+        if ok && self.metadata_mode == MetadataMode::ReadWrite {
+            self.overwritten(shared, ticket);
         }
-        if let Some(hold) = ticket.hold.take() {
-            let run = self.holds.release(hold);
-            // Rule *together*: marked as the host's first, then no longer unrestored.
-            shared.maps.set(Role::Prm, run);
-            self.cleared(
-                shared,
-                Clear {
-                    run,
-                    overwritten: true,
-                },
-            );
+        let given_up = self.let_go(ticket);
+        ok && !given_up
+    }
+
+    /// The host has overwritten what the ticket holds. Does nothing if that cannot be recorded run
+    /// by run any more, because a failed flush has added some.
+    fn overwritten(&mut self, shared: &Shared<S>, ticket: &mut Ticket) {
+        let Some(hold) = ticket.hold.take() else {
+            return;
+        };
+        if unrestored_runs(shared.maps.view().cdm, self.holds.run(&hold)) > ticket.places {
+            ticket.hold = Some(hold);
+            return;
         }
-        true
+        let held = self.holds.release(hold);
+        // Rule *together*: marked as the host's first, then no longer unrestored.
+        shared.maps.set(Role::Prm, held);
+        let mut left = held;
+        while let Some(run) = next_unrestored(shared.maps.view().cdm, left) {
+            ticket.places = ticket.places.saturating_sub(1);
+            let cause = Cause::Overwritten;
+            self.cleared(shared, Clear { run, cause });
+            left = Run::between(run.end(), held.end());
+        }
     }
 
     /// Clears delta bits whose data is on the source, and queues the record.
@@ -118,12 +135,12 @@ impl<S: Storage> Engine<S> {
         self.publish_clears(shared);
     }
 
-    /// Gives up the hold of a request that changes nothing; returns whether it had one.
+    /// Gives back whatever the ticket has; returns whether it had a hold.
     fn let_go(&mut self, ticket: &mut Ticket) -> bool {
+        self.clears.cancel(core::mem::take(&mut ticket.places));
         match ticket.hold.take() {
             Some(hold) => {
                 self.holds.release(hold);
-                self.clears.cancel();
                 true
             }
             None => false,
@@ -161,10 +178,10 @@ impl<S: Storage> Engine<S> {
         if let Some(extent) = first_partial(view.cdm, extents, covered) {
             return self.fill_up(ticket, extent, now);
         }
-        if ticket.hold.is_none()
-            && view.cdm.next_set(covered).is_some()
-            && !self.overwrite(ticket, covered)
-        {
+        if unrestored_runs(view.cdm, covered) > MOST_RUNS {
+            return Admission::Fail;
+        }
+        if !self.may_overwrite(view.cdm, ticket, covered) {
             return Admission::Wait;
         }
         // Extents under the hold are recorded when the data is there, the others before.
@@ -193,17 +210,35 @@ impl<S: Storage> Engine<S> {
         }
     }
 
-    /// Holds the extents that the request covers whole; false if it has to wait for that.
-    fn overwrite(&mut self, ticket: &mut Ticket, covered: Run) -> bool {
-        if !self.clears.reserve() {
+    /// Holds the extents that the request covers whole, if any of them is unrestored; false if the
+    /// request has to wait for that.
+    fn may_overwrite<W>(&mut self, cdm: &Bitmap<W>, ticket: &mut Ticket, covered: Run) -> bool
+    where
+        W: Deref<Target = [AtomicU64]>,
+    {
+        let runs = unrestored_runs(cdm, covered);
+        if runs == 0 {
+            // Restored while it waited.
+            self.let_go(ticket);
+            return true;
+        }
+        if ticket.hold.is_none() {
+            ticket.hold = self.holds.queue(covered);
+        }
+        let has_turn = ticket
+            .hold
+            .as_ref()
+            .is_some_and(|hold| self.holds.has_turn(hold));
+        if !has_turn {
+            self.copier.hurry(covered);
             return false;
         }
-        ticket.hold = self.holds.take(covered);
-        if ticket.hold.is_none() {
-            self.clears.cancel();
-            self.copier.hurry(covered);
+        let more = runs.saturating_sub(ticket.places);
+        if !self.clears.reserve(more) {
+            return false;
         }
-        ticket.hold.is_some()
+        ticket.places = ticket.places.saturating_add(more);
+        true
     }
 
     /// First touches of `missing` are recorded before the write goes.
@@ -221,6 +256,35 @@ impl<S: Storage> Engine<S> {
         }
         Admission::Wait
     }
+}
+
+/// The first run of unrestored extents in `within`.
+fn next_unrestored<W>(cdm: &Bitmap<W>, within: Run) -> Option<Run>
+where
+    W: Deref<Target = [AtomicU64]>,
+{
+    let start = cdm.next_set(within)?;
+    let rest = Run::between(start, within.end());
+    Some(Run::between(
+        start,
+        cdm.next_clear(rest).unwrap_or(rest.end()),
+    ))
+}
+
+/// How many places in the queue of clears the unrestored extents in `within` need.
+fn unrestored_runs<W>(cdm: &Bitmap<W>, within: Run) -> u64
+where
+    W: Deref<Target = [AtomicU64]>,
+{
+    let (mut runs, mut left) = (0u64, within);
+    while let Some(run) = next_unrestored(cdm, left) {
+        runs = runs.saturating_add(1);
+        left = Run::between(run.end(), within.end());
+        if runs > MOST_RUNS {
+            break;
+        }
+    }
+    runs
 }
 
 /// The first unrestored extent of `extents` that is not among the `covered` ones. Only the first

@@ -2,7 +2,7 @@
 
 //! Messages. Each is checked word by word; what is refused is named in the log.
 
-use super::core::Core;
+use super::core::{Core, Desk};
 use super::metadata;
 use crate::dm::{atomic::Ordering, dm_err, noio::NoIo, shared::Owner, word_bytes, word_text, Args};
 use crate::engine::{
@@ -97,13 +97,11 @@ fn start_restore(core: &Owner<Core>) -> Result {
         }
         Err(CannotBegin::Unloaded) | Ok(()) => {}
     }
-    expect_suspended(core, "start_restore")?;
-    metadata::begin_restore(core, &mut desk)?;
+    expect_suspended(core, &desk, "start_restore")?;
+    let begun = metadata::begin_restore(core, &mut desk);
     drop(desk);
-    if core.engine.lock().take_event() {
-        core.events.raise();
-    }
-    Ok(())
+    core.raise_events();
+    begun
 }
 
 fn assume_identical(core: &Owner<Core>) -> Result {
@@ -117,16 +115,22 @@ fn assume_identical(core: &Owner<Core>) -> Result {
         dm_err!(core.name, "assume_identical: metadata is read-only");
         return Err(EROFS);
     }
-    expect_suspended(core, "assume_identical")?;
-    metadata::assume_identical(core, &mut desk)
+    expect_suspended(core, &desk, "assume_identical")?;
+    let assumed = metadata::assume_identical(core, &mut desk);
+    drop(desk);
+    core.raise_events();
+    assumed
 }
 
 /// The target's own flag, because device-mapper lets I/O flow before it clears its own.
-fn expect_suspended(core: &Core, name: &str) -> Result {
-    let loaded = core.shared.maps.state().mode != Mode::Unloaded;
-    if loaded && core.suspended.load(Ordering::Acquire) {
-        return Ok(());
+fn expect_suspended(core: &Core, desk: &Desk, name: &str) -> Result {
+    if !desk.loaded {
+        dm_err!(core.name, "{name}: the table was never resumed");
+        return Err(EBUSY);
     }
-    dm_err!(core.name, "{name}: the device must be suspended");
-    Err(EBUSY)
+    if !core.suspended.load(Ordering::Acquire) {
+        dm_err!(core.name, "{name}: the device must be suspended");
+        return Err(EBUSY);
+    }
+    Ok(())
 }

@@ -195,6 +195,14 @@ impl Core {
         }
     }
 
+    /// Wakes `dmsetup wait` if something has happened. Sleeps.
+    pub(super) fn raise_events(&self) {
+        let happened = self.engine.lock().take_event();
+        if happened {
+            self.events.raise();
+        }
+    }
+
     /// The line of `dmsetup status`.
     pub(super) fn write_status(&self, out: &mut impl fmt::Write) -> fmt::Result {
         self.engine.lock().write_status(&self.shared, out)

@@ -110,7 +110,17 @@ pub(super) fn end_io<'b>(
         None => true,
         // A write that has failed waits for nothing; a flush that has failed has consequences.
         Some(_) if io.failed => !io.is_flush,
-        Some(point) => core.shared.is_settled(point),
+        Some(point) => {
+            // A flush covers what was done when it was submitted. A FUA write waits for all that was
+            // recorded for its extents until now.
+            let point = if io.is_flush {
+                point
+            } else {
+                core.shared.later(point)
+            };
+            io.sync = Some(point);
+            core.shared.is_settled(point)
+        }
     };
     if settled && !overwrites {
         return bio.finish(status);

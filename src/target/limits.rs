@@ -15,12 +15,14 @@ pub(super) fn iterate_devices(core: &Core, visitor: &mut DeviceVisitor<'_>) {
     );
 }
 
-/// Adds what the clone needs for reads, and the preferred sizes.
+/// Adds what the clone needs for reads, and what extents and discards ask for.
 pub(super) fn io_hints(core: &Core, limits: &mut Limits) {
     if limits.stack_reads(&core.devices.clone, 0).is_err() {
         dm_err!(core.name, "source and clone are aligned differently");
     }
-    limits.disable_atomic_writes();
+    // An atomic write that is aligned to its size then lies within one extent.
+    let extent = core.shared.maps.geometry().extent_sectors();
+    limits.cap_atomic_writes(u32::try_from(extent.saturating_mul(512)).unwrap_or(1 << 30));
     if !core.passes_discards() {
         // They complete here: any size and place will do.
         limits.set_discard_granularity(limits.logical_block_size());

@@ -112,7 +112,7 @@ pub(super) fn identify(
         sectors,
         devices.clone.sectors(),
     )?;
-    if fingerprint(io, devices)? != superblock.clone {
+    if fingerprint(io, devices, geometry.length())? != superblock.clone {
         return Err(Refusal::CloneContent.into());
     }
     Ok(Some(superblock))
@@ -123,13 +123,17 @@ pub(super) fn is_claimed(devices: &Devices, by: MappedDeviceId) -> bool {
     Claim::new(devices.metadata.dev_t(), by).is_err()
 }
 
-/// Takes the clone's fingerprint.
-pub(super) fn fingerprint(io: &IoClient, devices: &Devices) -> Result<Fingerprint> {
+/// Takes the clone's fingerprint, from the `length` sectors that are mapped.
+fn fingerprint(io: &IoClient, devices: &Devices, length: u64) -> Result<Fingerprint> {
     let mut fingerprint = Fingerprint::new(devices.clone.sectors());
     let mut buf = BlockBuf::new(1)?;
+    let span = Span {
+        first: 0,
+        sectors: length.min(BLOCK_SECTORS) as u32,
+    };
     for i in 0..SAMPLES {
-        let sector = fingerprint.sample_sector(i);
-        io.read(&devices.clone, sector, &mut buf, Span::blocks(0, 1))?;
+        let sector = Fingerprint::sample_sector(length, i);
+        io.read(&devices.clone, sector, &mut buf, span)?;
         fingerprint.take(i, &buf);
     }
     Ok(fingerprint)
@@ -141,6 +145,7 @@ pub(super) fn load(core: &Core, desk: &mut Desk) -> Result {
     if let Err(unusable) = &loaded {
         let reason = word_text(unusable.reason());
         dm_err!(core.name, "metadata not loaded: {reason}");
+        core.engine.lock().unload(&core.shared);
     }
     loaded.map_err(|unusable| unusable.error())
 }
@@ -149,13 +154,23 @@ fn try_load(core: &Core, desk: &mut Desk) -> Usable<()> {
     let geometry = core.shared.maps.geometry();
     match identify(&core.io, &core.devices, geometry, core.features.format)? {
         Some(superblock) => {
-            load_existing(core, desk, superblock)?;
+            let torn = load_existing(core, superblock)?;
             if core.features.assume_different {
                 core.engine.lock().assume_different(&core.shared)?;
             }
+            // Nothing is refused any more: only now something is written.
+            if let Some(place) = torn {
+                dm_info!(core.name, "the last journal block was torn by a crash");
+                desk.scratch.fill(0);
+                write(core, desk, place, Durability::Fua)?;
+            }
         }
         None => {
-            let clone = fingerprint(&core.io, &core.devices)?;
+            let clone = fingerprint(
+                &core.io,
+                &core.devices,
+                core.shared.maps.geometry().length(),
+            )?;
             let identical = core.features.identical;
             core.engine
                 .lock()
@@ -167,7 +182,8 @@ fn try_load(core: &Core, desk: &mut Desk) -> Usable<()> {
     Ok(())
 }
 
-fn load_existing(core: &Core, desk: &mut Desk, superblock: Superblock) -> Usable<()> {
+/// Reads everything. Returns the place of a journal block that a crash has torn.
+fn load_existing(core: &Core, superblock: Superblock) -> Usable<Option<u64>> {
     let mut buf = BlockBuf::new(JOURNAL_BLOCKS as usize)?;
     let mut engine = core.engine.lock();
     engine.adopt(&core.shared, superblock);
@@ -181,14 +197,7 @@ fn load_existing(core: &Core, desk: &mut Desk, superblock: Superblock) -> Usable
         JOURNAL_BLOCKS,
         &mut buf,
     )?;
-    let torn = engine.replay(&core.shared, |i| buf.block(i as usize))?;
-    drop(engine);
-    if let Some(place) = torn {
-        dm_info!(core.name, "the last journal block was torn by a crash");
-        desk.scratch.fill(0);
-        write(core, desk, place, Durability::Fua)?;
-    }
-    Ok(())
+    Ok(engine.replay(&core.shared, |i| buf.block(i as usize))?)
 }
 
 fn load_table(core: &Core, engine: &mut Engine<KernelMemory>, buf: &mut BlockBuf) -> Usable<()> {
@@ -299,7 +308,11 @@ pub(super) fn begin_restore(core: &Core, desk: &mut Desk) -> Result {
 
 /// The clone has just been made: the delta map becomes empty and the fingerprint is taken anew.
 pub(super) fn assume_identical(core: &Core, desk: &mut Desk) -> Result {
-    let clone = fingerprint(&core.io, &core.devices)?;
+    let clone = fingerprint(
+        &core.io,
+        &core.devices,
+        core.shared.maps.geometry().length(),
+    )?;
     core.engine.lock().assume_identical(&core.shared, clone);
     let result = try_checkpoint(core, desk, Purpose::Suspended);
     if result.is_err() {

@@ -42,7 +42,7 @@ pub(crate) struct Restore {
 impl Target for Restore {
     const NAME: &'static CStr = c"restore";
     const VERSION: [u32; 3] = [1, 0, 0];
-    const FEATURES: Features = Features::NOWAIT;
+    const FEATURES: Features = Features::NOWAIT.with(Features::ATOMIC_WRITES);
     type Io = fast::Io;
 
     fn new(setup: &mut Setup<'_>, args: Args<'_>) -> Result<Arc<Self>> {

@@ -50,9 +50,7 @@ pub(super) fn postsuspend(core: &Owner<Core>) {
     }
     drop(desk);
     core.suspended.store(true, Ordering::Release);
-    if core.engine.lock().take_event() {
-        core.events.raise();
-    }
+    core.raise_events();
 }
 
 /// Waits until nothing of the target's own is in flight and every result was taken in.

@@ -42,9 +42,7 @@ pub(super) fn run(core: Ref<Core>) {
     settle(&core, &mut desk);
     let wake_at = flush(&core, &mut desk).min(copy(&core, &desk));
     drop(desk);
-    if core.engine.lock().take_event() {
-        core.events.raise();
-    }
+    core.raise_events();
     sleep_until(&core, wake_at);
 }
 

@@ -136,14 +136,14 @@ fn an_extent_larger_than_a_copy_is_copied_in_pieces_and_cleared_once() {
         .start(&mut world.holds, &world.geometry, Run::one(3), 24, false, 0)
         .unwrap();
     assert_eq!(first.sectors, Run::new(192, 24));
-    assert_eq!(world.done(first, OK, 0), Next::Parked);
+    assert_eq!(world.done(first, OK, 0), Next::Parked(0));
     assert_eq!((world.copier.running(), world.copier.background()), (0, 1));
-    assert!(world.copier.next_hurried_piece().is_none());
+    assert!(world.copier.next_hurried_piece(0).is_none());
     world.copier.hurry(Run::one(3));
-    let second = world.copier.next_hurried_piece().unwrap();
+    let second = world.copier.next_hurried_piece(0).unwrap();
     assert_eq!((second.sectors, second.urgent), (Run::new(216, 24), true));
-    assert_eq!(world.done(second, OK, 0), Next::Parked);
-    let third = world.copier.next_piece().unwrap();
+    assert_eq!(world.done(second, OK, 0), Next::Parked(0));
+    let third = world.copier.next_piece(0).unwrap();
     assert_eq!(third.sectors, Run::new(240, 16));
     assert!(matches!(world.done(third, OK, 0), Next::Done(ended) if ended.extents == Run::one(3)));
     assert_eq!(world.holds.len(), 0);
