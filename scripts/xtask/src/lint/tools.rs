@@ -94,8 +94,10 @@ pub fn docs_module(tree: &Tree) -> Result<()> {
         fs::read_to_string(&saved).with_context(|| format!("cannot read {}", saved.display()))?;
     let command = rustdoc(&text, &paths::build().join("doc-module"))?;
     let mut bash = Command::new("bash");
-    bash.args(["-c", &command]).current_dir(out);
-    // As kbuild sets it for rustc: the kernel's Rust needs unstable features.
+    bash.args(["-c", &command]).current_dir(&out);
+    // As Kbuild exports it.
+    bash.env("DM_RUST_BINDINGS", out.join("src/bindings_generated.rs"));
+    // As the kernel sets it for rustc: its Rust needs unstable features.
     run::output(bash.env("RUSTC_BOOTSTRAP", "1"))?;
     Ok(())
 }

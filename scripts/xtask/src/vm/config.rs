@@ -201,7 +201,7 @@ fn add_disk(qemu: &mut Command, disk: &Disk) -> Result<()> {
     let read_only = if disk.read_only { "on" } else { "off" };
     qemu.arg("-drive").arg(format!(
         "if=none,id=disk-{serial},format=raw,cache=writeback,aio=threads,discard=unmap,\
-         detect-zeroes=off,read-only={read_only},file.locking=off,file={file}"
+         detect-zeroes=off,read-only={read_only},file={file}"
     ));
     qemu.arg("-device").arg(format!(
         "virtio-blk-pci,drive=disk-{serial},serial={serial},\
