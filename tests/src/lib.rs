@@ -22,6 +22,7 @@ pub mod maps;
 pub mod matrix;
 pub mod model;
 pub mod requests;
+pub mod restart;
 pub mod rig;
 pub mod sh;
 pub mod stamps;
