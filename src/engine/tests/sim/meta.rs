@@ -1,0 +1,253 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! Format, checkpoint and load: the order in which the target reads and writes blocks of metadata.
+
+use super::params::Params;
+use super::world::{Stop, World};
+use crate::checkpoint::Purpose;
+use crate::engine::{Engine, MetadataMode, Shared};
+use crate::format::fingerprint::Fingerprint;
+use crate::format::layout::{JOURNAL_BLOCKS, SUPERBLOCKS};
+use crate::format::superblock::Superblock;
+use crate::format::{Block, Refusal, BLOCK};
+use crate::geometry::Geometry;
+use crate::load::check_identity;
+use crate::settings::{Features, Settings};
+use crate::storage::Heap;
+use std::rc::Rc;
+
+/// The clone's fingerprint: its content is not looked at here.
+pub fn fingerprint() -> Fingerprint {
+    Fingerprint::new(CLONE_SECTORS)
+}
+
+/// Sectors of the clone.
+const CLONE_SECTORS: u64 = 1 << 30;
+
+/// A running checkpoint: what is written next.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Stage {
+    Map(u64),
+    Table(u64),
+    Superblock,
+}
+
+/// A checkpoint under way.
+#[derive(Clone, Copy, Debug)]
+pub struct Checkpoint {
+    purpose: Purpose,
+    stage: Stage,
+}
+
+/// How a step of a checkpoint ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Progress {
+    /// There is more to write.
+    More,
+    /// It is durable.
+    Done,
+    /// A write has failed.
+    Failed,
+}
+
+impl Checkpoint {
+    /// Begins one.
+    pub fn new(purpose: Purpose) -> Self {
+        Self {
+            purpose,
+            stage: Stage::Map(0),
+        }
+    }
+}
+
+/// What was loaded.
+pub struct Loaded {
+    /// The engine.
+    pub engine: Engine<Heap>,
+    /// What requests look at.
+    pub shared: Shared<Heap>,
+    /// A torn journal block that is to be zeroed.
+    pub torn: Option<u64>,
+}
+
+/// An engine that has loaded nothing.
+pub fn blank(params: &Params, settings: Settings) -> (Engine<Heap>, Shared<Heap>) {
+    let geometry = Geometry::new(params.length, params.extent_sectors).unwrap();
+    let engine = Engine::new(geometry, Features::default(), settings).unwrap();
+    (engine, Shared::new(geometry).unwrap())
+}
+
+/// Loads metadata from the blocks that `device` has; `None` if it is not formatted.
+pub fn load(
+    device: &[Rc<Block>],
+    params: &Params,
+    settings: Settings,
+) -> Result<Option<Loaded>, Refusal> {
+    let Some(superblock) = Superblock::choose(&device[0], &device[1])? else {
+        return Ok(None);
+    };
+    let (mut engine, shared) = blank(params, settings);
+    let layout = *engine.layout();
+    let geometry = Geometry::new(params.length, params.extent_sectors).unwrap();
+    let sectors = device.len() as u64 * 8;
+    check_identity(
+        &superblock,
+        &geometry,
+        layout.sectors(),
+        sectors,
+        CLONE_SECTORS,
+    )?;
+    engine.adopt(&shared, superblock);
+    let (mut crc, mut index) = (0, 0);
+    while let Some(place) = engine.table_place(index) {
+        crc = engine.load_table(index, &device[place as usize], crc)?;
+        index += 1;
+    }
+    engine.check_table(crc)?;
+    for entry in 0..layout.entries() {
+        if let Some(place) = engine.map_place(&shared, entry) {
+            engine.load_map(&shared, entry, &device[place as usize])?;
+        }
+    }
+    let torn = engine.replay(&shared, |i| {
+        assert!(i < JOURNAL_BLOCKS);
+        Some(&*device[(SUPERBLOCKS + i) as usize])
+    })?;
+    Ok(Some(Loaded {
+        engine,
+        shared,
+        torn,
+    }))
+}
+
+impl World {
+    /// Formats a blank device: a checkpoint for a clean shutdown, then an activation.
+    pub(super) fn format(&mut self) -> Result<(), Stop> {
+        let (engine, shared) = blank(&self.params, self.settings);
+        (self.engine, self.shared) = (engine, shared);
+        let mut uuid = [0; 16];
+        uuid[..8].copy_from_slice(&self.rng.bits().to_le_bytes());
+        let clone = fingerprint();
+        self.engine
+            .format(&self.shared, uuid, clone, self.identical);
+        self.checkpoint_now(Purpose::Suspended)?;
+        self.checkpoint_now(Purpose::Activated)?;
+        Ok(())
+    }
+
+    /// A whole checkpoint, while the worker does nothing else. Returns whether it is durable.
+    pub(super) fn checkpoint_now(&mut self, purpose: Purpose) -> Result<bool, Stop> {
+        let mut checkpoint = Checkpoint::new(purpose);
+        loop {
+            match self.checkpoint_step(&mut checkpoint)? {
+                Progress::More => {}
+                Progress::Done => return Ok(true),
+                Progress::Failed => return Ok(false),
+            }
+        }
+    }
+
+    /// Writes the next block of a checkpoint.
+    pub(super) fn checkpoint_step(&mut self, ckpt: &mut Checkpoint) -> Result<Progress, Stop> {
+        let mut block = [0; BLOCK];
+        match ckpt.stage {
+            Stage::Map(from) => match self.engine.checkpoint_map(&self.shared, from, &mut block) {
+                Some((entry, place)) => {
+                    ckpt.stage = Stage::Map(entry + 1);
+                    self.meta_write(place, block, false)
+                }
+                None => {
+                    ckpt.stage = Stage::Table(0);
+                    Ok(Progress::More)
+                }
+            },
+            Stage::Table(index) => match self.engine.checkpoint_table(index, &mut block) {
+                Some(place) => {
+                    ckpt.stage = Stage::Table(index + 1);
+                    self.meta_write(place, block, false)
+                }
+                None => {
+                    ckpt.stage = Stage::Superblock;
+                    Ok(Progress::More)
+                }
+            },
+            Stage::Superblock => {
+                let place = self.engine.checkpoint_superblock(ckpt.purpose, &mut block);
+                if !self.meta_flush()? {
+                    return Ok(Progress::Failed);
+                }
+                match self.meta_write(place, block, true)? {
+                    Progress::More => Ok(Progress::Done),
+                    other => Ok(other),
+                }
+            }
+        }
+    }
+
+    /// Writes one block and waits for it. A crash may come at any point.
+    pub(super) fn meta_write(
+        &mut self,
+        place: u64,
+        block: Block,
+        fua: bool,
+    ) -> Result<Progress, Stop> {
+        let block = Rc::new(block);
+        self.trace(|| format!("metadata write {place} fua {fua}"));
+        self.meta_coming = Some((place, block.clone()));
+        self.crash_here()?;
+        self.meta_coming = None;
+        if self.rng.per_mille(self.params.faults.meta_write) {
+            self.trace(|| "fails".into());
+            match (self.rng.below(3), fua) {
+                (0, _) => {}
+                (1, true) => self.meta.write_fua(place, block),
+                (1, false) => self.meta.write(place, block),
+                (_, true) => {
+                    let fate = super::disk::Fate::any(&mut self.rng);
+                    self.meta.write_fua_torn(place, &block, fate, &mut self.rng);
+                }
+                (_, false) => self.meta.write_torn(place, &block, &mut self.rng),
+            }
+            return Ok(Progress::Failed);
+        }
+        if fua {
+            self.meta.write_fua(place, block);
+        } else {
+            self.meta.write(place, block);
+        }
+        self.crash_here()?;
+        Ok(Progress::More)
+    }
+
+    fn meta_flush(&mut self) -> Result<bool, Stop> {
+        self.crash_here()?;
+        let ok = !self.rng.per_mille(self.params.faults.meta_flush);
+        self.trace(|| format!("metadata flush ok {ok}"));
+        if ok {
+            self.meta.flush();
+        } else {
+            self.meta.flush_failed(&mut self.rng);
+        }
+        self.crash_here()?;
+        Ok(ok)
+    }
+
+    /// Takes the metadata up after a load or a resume; returns whether that is durable.
+    pub(super) fn activate(&mut self, torn: Option<u64>) -> Result<bool, Stop> {
+        if let Some(place) = torn {
+            if self.meta_write(place, [0; BLOCK], true)? == Progress::Failed {
+                return Ok(false);
+            }
+        }
+        let active = self.checkpoint_now(Purpose::Activated)?;
+        if !active {
+            self.engine.checkpoint_failed(&self.shared);
+        }
+        Ok(active)
+    }
+
+    /// Whether anything can be recorded.
+    pub(super) fn recordable(&self) -> bool {
+        self.engine.metadata_mode() == MetadataMode::ReadWrite
+    }
+}

@@ -1,0 +1,35 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! A simulation of the target on modelled devices.
+//!
+//! It drives the *real* engine, the same files as in the module, the way the module does: host
+//! requests are planned and deferred, a worker admits them, commits, copies, flushes, makes
+//! checkpoints; the device is suspended, a restore is started, the table is reloaded, everything
+//! crashes. What is done next is chosen by chance from a seed; one seed is one life.
+//!
+//! | file | what |
+//! |---|---|
+//! | [`disk`] | source, clone and metadata device with a volatile cache |
+//! | [`oracle`] | what each sector may hold, from the requests alone |
+//! | [`host`] | requests, and what becomes of them on the source |
+//! | [`worker`] | what the target's worker does |
+//! | [`meta`] | format, checkpoint and load, block by block |
+//! | [`suspend`] | suspend, start of a restore, reload, resume |
+//! | [`check`] | crash points and what must hold at any time |
+//! | [`world`] | all of it together, and the choice of the next step |
+
+#![allow(clippy::arithmetic_side_effects)]
+
+pub mod check;
+pub mod disk;
+pub mod host;
+pub mod meta;
+pub mod oracle;
+pub mod params;
+pub mod rng;
+pub mod suspend;
+pub mod worker;
+pub mod world;
+
+#[cfg(test)]
+mod lives;

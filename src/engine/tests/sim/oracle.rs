@@ -1,0 +1,338 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! What each sector may hold, from the requests alone: it knows nothing of maps or journals.
+//!
+//! For each sector there are three sets of stamps:
+//!
+//! - `current`: what a read may return now;
+//! - `durable`: what may be there after a crash: the last flushed write or a later one;
+//! - `lost`: what it may have fallen back to by a failed source flush that the host has not been
+//!   told of. The host's next flush must fail, or else none of these may be there.
+
+use super::disk::Stamp;
+use crate::run::Run;
+
+/// Marks the stamp of a discard: after it the sector may hold anything.
+const ANYTHING: Stamp = 1 << 31;
+
+/// A few stamps.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Set(Vec<Stamp>);
+
+impl Set {
+    fn one(stamp: Stamp) -> Self {
+        Self(vec![stamp])
+    }
+
+    /// Whether a sector may hold `stamp`.
+    pub fn allows(&self, stamp: Stamp) -> bool {
+        self.0.contains(&stamp) || self.is_everything()
+    }
+
+    fn is_everything(&self) -> bool {
+        self.0.iter().any(|stamp| stamp & ANYTHING != 0)
+    }
+
+    fn add(&mut self, stamp: Stamp) {
+        if !self.0.contains(&stamp) {
+            self.0.push(stamp);
+        }
+    }
+
+    fn join(&mut self, other: &Set) {
+        other.0.iter().for_each(|stamp| self.add(*stamp));
+    }
+
+    /// Keeps what both allow.
+    fn meet(&mut self, other: &Set) {
+        if other.is_everything() {
+            return;
+        }
+        if self.is_everything() {
+            *self = other.clone();
+        } else {
+            self.0.retain(|stamp| other.0.contains(stamp));
+        }
+    }
+
+    fn is_empty(&self) -> bool {
+        self.0.is_empty()
+    }
+}
+
+#[derive(Clone, Debug)]
+struct Sector {
+    current: Set,
+    durable: Set,
+    lost: Set,
+    /// Writes that overlap in time: while any is in flight, and what was there before them.
+    group: Set,
+    before: Set,
+    in_flight: u32,
+    group_succeeded: bool,
+    /// When the last write that succeeded was acknowledged.
+    acknowledged: u64,
+}
+
+/// A flush of the host that is under way: what each sector may hold once it has succeeded.
+pub struct Flush {
+    id: Stamp,
+    at: u64,
+    sets: Vec<Set>,
+}
+
+/// A read that is under way: what it may return.
+struct Read {
+    id: Stamp,
+    sectors: Run,
+    sets: Vec<Set>,
+}
+
+/// The oracle.
+pub struct Oracle {
+    window: Run,
+    sectors: Vec<Sector>,
+    flushes: Vec<Flush>,
+    reads: Vec<Read>,
+}
+
+/// The stamp of a write, or of a discard.
+pub fn stamp(id: Stamp, discard: bool) -> Stamp {
+    if discard {
+        id | ANYTHING
+    } else {
+        id
+    }
+}
+
+impl Oracle {
+    /// Every sector of `window` holds `stamp`, durably.
+    pub fn new(window: Run, stamp: Stamp) -> Self {
+        let sector = Sector {
+            current: Set::one(stamp),
+            durable: Set::one(stamp),
+            lost: Set::default(),
+            group: Set::default(),
+            before: Set::default(),
+            in_flight: 0,
+            group_succeeded: false,
+            acknowledged: 0,
+        };
+        Self {
+            window,
+            sectors: vec![sector; window.len() as usize],
+            flushes: Vec::new(),
+            reads: Vec::new(),
+        }
+    }
+
+    fn sector(&mut self, sector: u64) -> &mut Sector {
+        &mut self.sectors[(sector - self.window.start()) as usize]
+    }
+
+    /// A write or discard is submitted.
+    pub fn write_submitted(&mut self, stamp: Stamp, sectors: Run) {
+        for at in sectors.start()..sectors.end() {
+            let i = (at - self.window.start()) as usize;
+            let sector = &mut self.sectors[i];
+            if sector.in_flight == 0 {
+                sector.before = sector.current.clone();
+                sector.group = Set::default();
+                sector.group_succeeded = false;
+            }
+            sector.in_flight += 1;
+            sector.group.add(stamp);
+            sector.current.add(stamp);
+            sector.durable.add(stamp);
+            self.flushes
+                .iter_mut()
+                .for_each(|flush| flush.sets[i].add(stamp));
+            for read in self
+                .reads
+                .iter_mut()
+                .filter(|read| read.sectors.contains(at))
+            {
+                read.sets[(at - read.sectors.start()) as usize].add(stamp);
+            }
+        }
+    }
+
+    /// It is done. With `fua` it is durable by itself, before whatever was submitted later; the
+    /// ones in `beside` were in flight when it was submitted.
+    pub fn write_done(
+        &mut self,
+        stamp: Stamp,
+        sectors: Run,
+        ok: bool,
+        fua: Option<&[Stamp]>,
+        now: u64,
+    ) {
+        for at in sectors.start()..sectors.end() {
+            let sector = self.sector(at);
+            sector.in_flight -= 1;
+            sector.group_succeeded |= ok;
+            if ok {
+                sector.acknowledged = now;
+            }
+            if let (Some(beside), true) = (fua, ok) {
+                let later = |other: Stamp| other & !ANYTHING >= stamp & !ANYTHING;
+                sector
+                    .durable
+                    .0
+                    .retain(|other| later(*other) || beside.contains(other));
+            }
+            if sector.in_flight == 0 {
+                sector.current = sector.group.clone();
+                if sector.group_succeeded {
+                    sector.lost = Set::default();
+                } else {
+                    let before = sector.before.clone();
+                    sector.current.join(&before);
+                }
+            }
+        }
+    }
+
+    /// A flush of the host is submitted.
+    pub fn flush_submitted(&mut self, id: Stamp, at: u64) {
+        let sets = self.sectors.iter().map(|s| s.current.clone()).collect();
+        self.flushes.push(Flush { id, at, sets });
+    }
+
+    /// It has succeeded: whatever was acknowledged before it was submitted is durable, and must be
+    /// there.
+    pub fn flush_succeeded(
+        &mut self,
+        id: Stamp,
+        visible: impl Fn(u64) -> Stamp,
+    ) -> Result<(), String> {
+        let place = self.flushes.iter().position(|flush| flush.id == id);
+        let flush = self.flushes.swap_remove(place.expect("flush is known"));
+        for (i, (sector, set)) in self.sectors.iter_mut().zip(&flush.sets).enumerate() {
+            if !sector.lost.is_empty() && sector.in_flight == 0 && sector.acknowledged <= flush.at {
+                let at = self.window.start() + i as u64;
+                if !sector.current.allows(visible(at)) {
+                    return Err(format!(
+                        "sector {at} was lost by a failed source flush, and the host's next flush {id} succeeded"
+                    ));
+                }
+                sector.lost = Set::default();
+            }
+            sector.durable.meet(set);
+        }
+        Ok(())
+    }
+
+    /// It has failed: so the host knows that what was not durable may be lost.
+    pub fn flush_failed(&mut self, id: Stamp) {
+        let place = self.flushes.iter().position(|flush| flush.id == id);
+        let flush = self.flushes.swap_remove(place.expect("flush is known"));
+        for sector in &mut self.sectors {
+            if sector.acknowledged <= flush.at {
+                let lost = core::mem::take(&mut sector.lost);
+                sector.current.join(&lost);
+            }
+        }
+    }
+
+    /// A source flush has failed on the disk.
+    pub fn lost(&mut self) {
+        for (i, sector) in self.sectors.iter_mut().enumerate() {
+            sector.lost.join(&sector.durable);
+            if sector.in_flight > 0 {
+                sector.group_succeeded = false;
+                sector.before.join(&sector.durable);
+            }
+            let at = self.window.start() + i as u64;
+            for read in self
+                .reads
+                .iter_mut()
+                .filter(|read| read.sectors.contains(at))
+            {
+                read.sets[(at - read.sectors.start()) as usize].join(&sector.durable);
+            }
+        }
+    }
+
+    /// What could not be recorded may be gone, as after a crash.
+    pub fn reverted(&mut self) {
+        for sector in &mut self.sectors {
+            let durable = sector.durable.clone();
+            sector.current.join(&durable);
+        }
+    }
+
+    /// A read is submitted.
+    pub fn read_submitted(&mut self, id: Stamp, sectors: Run) {
+        let sets = (sectors.start()..sectors.end())
+            .map(|at| {
+                let sector = self.sector(at);
+                let mut set = sector.current.clone();
+                set.join(&sector.lost);
+                set
+            })
+            .collect();
+        self.reads.push(Read { id, sectors, sets });
+    }
+
+    /// A part of it has returned `stamp` for `sector`.
+    pub fn read_returned(&self, id: Stamp, sector: u64, stamp: Stamp) -> Result<(), String> {
+        let read = self
+            .reads
+            .iter()
+            .find(|read| read.id == id)
+            .expect("read is known");
+        let set = &read.sets[(sector - read.sectors.start()) as usize];
+        if set.allows(stamp) {
+            Ok(())
+        } else {
+            Err(format!(
+                "read {id} of sector {sector} returned {stamp}, allowed {set:?}"
+            ))
+        }
+    }
+
+    /// All of it has returned.
+    pub fn read_done(&mut self, id: Stamp) {
+        self.reads.retain(|read| read.id != id);
+    }
+
+    /// Whether a read of `sector` may return `stamp` now.
+    pub fn check_now(&self, sector: u64, stamp: Stamp) -> Result<(), String> {
+        let known = &self.sectors[(sector - self.window.start()) as usize];
+        if known.current.allows(stamp) || known.lost.allows(stamp) {
+            Ok(())
+        } else {
+            Err(format!(
+                "sector {sector} holds {stamp}, allowed {:?}",
+                known.current
+            ))
+        }
+    }
+
+    /// Whether `sector` may hold `stamp` after a crash now.
+    pub fn check_crashed(&self, sector: u64, stamp: Stamp) -> Result<(), String> {
+        let durable = &self.sectors[(sector - self.window.start()) as usize].durable;
+        if durable.allows(stamp) {
+            Ok(())
+        } else {
+            Err(format!(
+                "after the crash sector {sector} holds {stamp}, allowed {durable:?}"
+            ))
+        }
+    }
+
+    /// Every sector now holds what `content` says, durably: after a crash, or because a restore
+    /// has begun. Nothing is in flight.
+    pub fn settle(&mut self, content: impl Fn(u64) -> Stamp) {
+        self.flushes.clear();
+        self.reads.clear();
+        for (i, sector) in self.sectors.iter_mut().enumerate() {
+            let stamp = content(self.window.start() + i as u64);
+            sector.current = Set::one(stamp);
+            sector.durable = Set::one(stamp);
+            sector.lost = Set::default();
+            sector.in_flight = 0;
+        }
+    }
+}

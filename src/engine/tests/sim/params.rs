@@ -1,0 +1,123 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! What one life is like.
+
+use super::rng::Rng;
+use crate::run::Run;
+
+/// How often requests fail, per thousand.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Faults {
+    /// Reads of the clone, by the host or by a copy.
+    pub clone_read: u64,
+    /// Reads of the source.
+    pub source_read: u64,
+    /// Writes to the source, by the host or by a copy.
+    pub source_write: u64,
+    /// Flushes of the source; they drop what they should have covered.
+    pub source_flush: u64,
+    /// Writes of metadata; they may have landed.
+    pub meta_write: u64,
+    /// Flushes of the metadata device.
+    pub meta_flush: u64,
+}
+
+impl Faults {
+    /// No faults at all.
+    pub fn none(&self) -> bool {
+        [
+            self.clone_read,
+            self.source_read,
+            self.source_write,
+            self.source_flush,
+            self.meta_write,
+            self.meta_flush,
+        ]
+        .iter()
+        .all(|often| *often == 0)
+    }
+}
+
+/// The conditions of one life.
+#[derive(Clone, Debug)]
+pub struct Params {
+    /// The mapped length in sectors.
+    pub length: u64,
+    /// Sectors in an extent.
+    pub extent_sectors: u64,
+    /// The sectors that the host uses. Outside of them source and clone are the same.
+    pub window: Run,
+    /// Steps before the life ends.
+    pub steps: u64,
+    /// Most host requests in flight.
+    pub in_flight: usize,
+    /// How often requests fail.
+    pub faults: Faults,
+    /// Crash points looked at, per thousand steps.
+    pub forks: u64,
+    /// Real crashes, per ten thousand steps.
+    pub crashes: u64,
+    /// Suspends, per ten thousand steps.
+    pub suspends: u64,
+    /// Checkpoints are only made when the ring is full.
+    pub lazy_checkpoints: bool,
+    /// Writes of the host may overlap in time.
+    pub overlapping: bool,
+    /// `no_discard_passdown` is not given.
+    pub passdown: bool,
+    /// Share of host requests among the steps, per thousand.
+    pub host: u64,
+    /// Requests are so long at most, in sectors.
+    pub longest: u64,
+    /// A crash point at each single write.
+    pub each_write: bool,
+}
+
+impl Params {
+    /// By chance.
+    pub fn any(rng: &mut Rng) -> Self {
+        let extent_sectors = rng.pick(&[8, 8, 8, 16, 32]);
+        let window_extents = 48 + rng.below(64);
+        let short = rng.below(extent_sectors);
+        // One in eight lives has its window across the border between two map blocks.
+        let first = if rng.below(8) == 0 { 32256 - 30 } else { 0 };
+        let length = (first + window_extents) * extent_sectors - short;
+        Self {
+            length,
+            extent_sectors,
+            window: Run::between(first * extent_sectors, length),
+            steps: 500 + rng.below(3000),
+            in_flight: 8 + rng.below(24) as usize,
+            faults: Self::any_faults(rng),
+            forks: 30,
+            crashes: rng.pick(&[0, 0, 10, 30]),
+            suspends: rng.pick(&[5, 20, 60]),
+            lazy_checkpoints: rng.below(2) == 0,
+            overlapping: rng.below(4) == 0,
+            passdown: rng.below(8) != 0,
+            host: rng.pick(&[30, 100, 200]),
+            longest: rng.pick(&[1, 3, 6]) * extent_sectors,
+            each_write: false,
+        }
+    }
+
+    fn any_faults(rng: &mut Rng) -> Faults {
+        let mut faults = Faults::default();
+        if rng.below(2) == 0 {
+            return faults;
+        }
+        let all = [
+            &mut faults.clone_read,
+            &mut faults.source_read,
+            &mut faults.source_write,
+            &mut faults.source_flush,
+            &mut faults.meta_write,
+            &mut faults.meta_flush,
+        ];
+        for often in all {
+            *often = rng.pick(&[0, 0, 5, 50, 200]);
+        }
+        faults.source_flush = 0;
+        faults
+    }
+}

@@ -1,0 +1,203 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! Suspend, what can be done while suspended, and resume.
+
+use super::disk::DataDisk;
+use super::meta::{self, Progress};
+use super::world::{OpKind, Stop, World};
+use crate::checkpoint::Purpose;
+use crate::flushes::FlushNeed;
+use crate::format::BLOCK;
+use crate::maps::{Mode, Role};
+
+/// More rounds than this mean that somebody waits for ever.
+const PATIENCE: u32 = 20_000;
+
+impl World {
+    /// Suspends, does something, resumes.
+    pub(super) fn suspend_and_resume(&mut self) -> Result<(), Stop> {
+        self.trace(|| "suspend".into());
+        self.stats.suspends += 1;
+        self.engine.quiesce(true);
+        self.drain_host()?;
+        self.postsuspend()?;
+        self.crash_here()?;
+        match self.rng.below(10) {
+            0..=3 => self.start_restore()?,
+            4 => self.assume_identical()?,
+            5..=7 => return self.reload(),
+            _ => {}
+        }
+        if !self.recordable() && self.rng.below(3) != 0 {
+            return self.reload();
+        }
+        if self.recordable() {
+            let _ = self.activate(None)?;
+        }
+        self.engine.quiesce(false);
+        Ok(())
+    }
+
+    /// Everything that the worker does, once.
+    fn pass(&mut self) -> Result<(), Stop> {
+        self.now += 10_000_000;
+        self.map_rest()?;
+        self.admit();
+        self.commit();
+        self.advance_checkpoint()?;
+        self.own_flush();
+        self.background();
+        self.settle()?;
+        self.progress()?;
+        self.after_step()
+    }
+
+    /// Device-mapper waits for the host's requests before postsuspend.
+    pub(super) fn drain_host(&mut self) -> Result<(), Stop> {
+        for _ in 0..PATIENCE {
+            if self.requests.is_empty() {
+                return Ok(());
+            }
+            self.pass()?;
+        }
+        let stuck = self.requests.iter().map(|r| r.id).collect::<Vec<_>>();
+        Err(self.violation(&format!("requests {stuck:?} wait for ever")))
+    }
+
+    /// Drains copies, flushes, commits, and makes the checkpoint of a clean shutdown.
+    fn postsuspend(&mut self) -> Result<(), Stop> {
+        for _ in 0..PATIENCE {
+            if self.is_drained() {
+                return self.checkpoint_suspended();
+            }
+            self.pass()?;
+            self.flush_if_needed();
+        }
+        Err(self.violation("the suspend waits for ever"))
+    }
+
+    fn flush_if_needed(&mut self) {
+        let point = self.shared.sync_point();
+        let needed = self.engine.flush_need(&self.shared, self.now, true) == FlushNeed::Now;
+        if needed && self.ops.is_empty() {
+            self.submit(OpKind::OwnFlush { point });
+        }
+    }
+
+    fn is_drained(&self) -> bool {
+        self.ops.is_empty()
+            && self.checkpoint.is_none()
+            && !self.engine.is_copying()
+            && !self.engine.has_uncommitted(&self.shared)
+    }
+
+    fn checkpoint_suspended(&mut self) -> Result<(), Stop> {
+        if self.recordable() && !self.checkpoint_now(Purpose::Suspended)? {
+            self.engine.checkpoint_failed(&self.shared);
+        }
+        Ok(())
+    }
+
+    fn start_restore(&mut self) -> Result<(), Stop> {
+        if self.engine.can_begin_restore(&self.shared).is_err() {
+            return Ok(());
+        }
+        self.trace(|| "start_restore".into());
+        let mut block = [0; BLOCK];
+        let place = self.engine.begin_restore(&self.shared, &mut block);
+        self.beginning = self.shared.maps.count(Role::Cdm) > 0;
+        let ok = self.meta_write(place, block, true)? == Progress::More;
+        self.engine.restore_begun(&self.shared, ok);
+        if ok {
+            self.beginning = false;
+            self.stats.restores += 1;
+            if self.shared.maps.state().mode == Mode::Restoring {
+                self.delta.begun();
+                let clone = &self.clone;
+                self.oracle.settle(|sector| clone.read(sector));
+            }
+        }
+        self.crash_here()
+    }
+
+    /// The caller has just made the clone. What is on the source must be durable first.
+    fn assume_identical(&mut self) -> Result<(), Stop> {
+        let tracking = self.shared.maps.state().mode == Mode::Tracking;
+        if !tracking || !self.recordable() {
+            return Ok(());
+        }
+        self.trace(|| "assume_identical".into());
+        self.source.flush();
+        let mut clone = DataDisk::new(self.params.window, 0);
+        clone.restart(self.source.media().to_vec());
+        self.clone = clone;
+        let fingerprint = meta::fingerprint();
+        self.engine.assume_identical(&self.shared, fingerprint);
+        if self.checkpoint_now(Purpose::Suspended)? {
+            self.delta.fill(false);
+        } else {
+            self.engine.mode_unknown(&self.shared);
+        }
+        Ok(())
+    }
+
+    /// A new table takes over.
+    fn reload(&mut self) -> Result<(), Stop> {
+        self.trace(|| "reload".into());
+        self.stats.reloads += 1;
+        let was_clean = self.recordable();
+        self.settings = self.any_settings();
+        let device = self.meta.view();
+        let loaded = match meta::load(&device, &self.params, self.settings) {
+            Ok(Some(loaded)) => loaded,
+            Ok(None) => return Err(self.violation("reload: the metadata is blank")),
+            Err(refusal) => return Err(self.violation(&format!("reload: {refusal:?}"))),
+        };
+        if was_clean {
+            self.same_maps(&loaded)?;
+        } else {
+            self.oracle.reverted();
+        }
+        let whole = self.params.window.start() == 0;
+        let tracking = loaded.shared.maps.state().mode == Mode::Tracking;
+        let different = whole && tracking && self.rng.below(12) == 0;
+        if different {
+            self.delta.fill(true);
+        }
+        self.learn(&loaded, false);
+        self.take_up(loaded, different)
+    }
+
+    /// After a clean shutdown the same bits come back.
+    fn same_maps(&mut self, loaded: &meta::Loaded) -> Result<(), Stop> {
+        let same = self.shared.maps.state() == loaded.shared.maps.state()
+            && (0..self.shared.maps.geometry().extents().div_ceil(64)).all(|i| {
+                [0, 1].iter().all(|map| {
+                    self.shared.maps.numbered(*map).word(i)
+                        == loaded.shared.maps.numbered(*map).word(i)
+                })
+            });
+        // Clears that no flush would cover are put back.
+        if same || self.stats.source_flush_faults > 0 {
+            Ok(())
+        } else {
+            Err(self.violation("a clean shutdown has lost bits"))
+        }
+    }
+
+    /// Without faults a restore comes to its end, and everything that was sent is answered.
+    pub(super) fn come_to_an_end(&mut self) -> Result<(), Stop> {
+        self.drain_host()?;
+        if !self.params.faults.none() {
+            return Ok(());
+        }
+        self.engine.set_paused(false);
+        for _ in 0..PATIENCE {
+            if self.shared.maps.state().mode == Mode::Tracking {
+                return Ok(());
+            }
+            self.pass()?;
+        }
+        Err(self.violation("the restore does not come to its end"))
+    }
+}

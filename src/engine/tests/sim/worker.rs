@@ -1,0 +1,136 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! What the target's worker does, one small step at a time.
+
+use super::host::Waiting;
+use super::meta::{Checkpoint, Progress};
+use super::world::{Op, OpKind, Stop, World};
+use crate::checkpoint::Purpose;
+use crate::copier::{Copy, CopyResult};
+use crate::copying::{Background, CopyOutcome};
+use crate::flushes::FlushNeed;
+use crate::format::BLOCK;
+use crate::journal::{Commit, Written};
+use crate::requests::Admission;
+use std::rc::Rc;
+
+impl World {
+    /// Asks for every deferred part what it may do now, in order.
+    pub(super) fn admit(&mut self) {
+        for mut waiting in core::mem::take(&mut self.waiting) {
+            let admission = self
+                .engine
+                .admit(&self.shared, &mut waiting.ticket, self.now);
+            if admission != Admission::Wait {
+                self.trace(|| format!("request {} {admission:?}", waiting.request));
+            }
+            match admission {
+                Admission::Go => self.go(waiting),
+                Admission::Complete => self.part_done(waiting.request, true),
+                Admission::Fail => self.part_done(waiting.request, false),
+                Admission::Wait => self.waiting.push(waiting),
+                Admission::Copy(copy) => {
+                    self.waiting.push(waiting);
+                    self.copy(copy);
+                }
+            }
+        }
+    }
+
+    /// Group commit, and checkpoints when they are due.
+    pub(super) fn commit(&mut self) {
+        if self.checkpoint.is_some() {
+            return;
+        }
+        let mut block = [0; BLOCK];
+        match self.engine.next_commit(&self.shared, &mut block) {
+            Commit::Nothing => {
+                let wants = !self.params.lazy_checkpoints || self.rng.below(200) == 0;
+                if wants && !self.engine.is_committing() && self.engine.wants_checkpoint() {
+                    self.checkpoint = Some(Checkpoint::new(Purpose::Running));
+                }
+            }
+            Commit::Write(place) => {
+                self.stats.commits += 1;
+                self.submit(OpKind::Commit {
+                    place,
+                    block: Rc::new(block),
+                });
+            }
+            Commit::Checkpoint => self.checkpoint = Some(Checkpoint::new(Purpose::Running)),
+        }
+    }
+
+    /// The next write of a running checkpoint.
+    pub(super) fn advance_checkpoint(&mut self) -> Result<(), Stop> {
+        let Some(mut checkpoint) = self.checkpoint.take() else {
+            return Ok(());
+        };
+        match self.checkpoint_step(&mut checkpoint)? {
+            Progress::More => self.checkpoint = Some(checkpoint),
+            Progress::Done => self.stats.checkpoints += 1,
+            Progress::Failed => self.engine.checkpoint_failed(&self.shared),
+        }
+        Ok(())
+    }
+
+    /// A source flush of the target's own, if one is due.
+    pub(super) fn own_flush(&mut self) {
+        let under_way = |op: &Op| matches!(op.kind, OpKind::OwnFlush { .. });
+        if self.ops.iter().any(under_way) {
+            return;
+        }
+        let waited_for = self.settling.iter().any(|settling| !settling.is_flush);
+        if self.engine.flush_need(&self.shared, self.now, waited_for) == FlushNeed::Now {
+            let point = self.shared.sync_point();
+            self.submit(OpKind::OwnFlush { point });
+        }
+    }
+
+    /// The background's next copy.
+    pub(super) fn background(&mut self) {
+        let host_seen = core::mem::take(&mut self.host_seen);
+        if let Background::Copy(copy) = self.engine.next_copy(&self.shared, self.now, host_seen) {
+            self.copy(copy);
+        }
+    }
+
+    fn copy(&mut self, copy: Copy) {
+        self.trace(|| format!("copy {copy:?}"));
+        self.stats.copies += 1;
+        if let Err(text) = self.delta.copy_started(&self.geometry, copy.sectors) {
+            self.found.get_or_insert(text);
+        }
+        self.submit(OpKind::Copy {
+            copy,
+            result: CopyResult::default(),
+        });
+    }
+
+    /// Takes the result of a copy.
+    pub(super) fn copy_done(&mut self, op: Op) {
+        let OpKind::Copy { copy, result } = op.kind else {
+            return;
+        };
+        if !result.is_ok() {
+            self.delta.inexact();
+        }
+        let outcome = self
+            .engine
+            .copy_done(&self.shared, copy.job, result, self.now);
+        if let CopyOutcome::Failed(extents) = outcome {
+            let fail = |waiting: &mut Waiting| waiting.ticket.copy_failed(extents);
+            self.waiting.iter_mut().for_each(fail);
+        }
+    }
+
+    /// Takes the result of a journal write.
+    pub(super) fn commit_done(&mut self, op: Op) {
+        let ok = op.done == Some(true);
+        let written = self.engine.commit_written(&self.shared, ok);
+        self.trace(|| format!("commit ok {ok} {written:?}"));
+        if written == Written::Again {
+            self.submit(op.kind);
+        }
+    }
+}
