@@ -232,8 +232,10 @@ impl<'b, T: Target> MapBio<'b, T> {
     /// Takes it over: it may be submitted or completed at once, also before `map` returns.
     pub fn defer(self) -> (Bio<T>, Verdict<'b>) {
         // A poller finds nothing to poll while the bio is ours, and who submits it later is not the
-        // task that polls: let it complete by interrupt.
+        // task that polls: let it complete by interrupt. Nor does the submitter wait for what is done
+        // later, so it may block there.
         self.raw.clear_flag(bindings::REQ_POLLED);
+        self.raw.clear_flag(bindings::REQ_NOWAIT);
         (
             Bio(ManuallyDrop::new(self.raw)),
             Verdict::new(bindings::DM_MAPIO_SUBMITTED),

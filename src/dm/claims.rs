@@ -4,7 +4,8 @@
 //!
 //! Device-mapper lets any number of its devices open the same one. A target that keeps state on a
 //! device claims it, so that no other mapped device does so too. Tables of the same mapped device
-//! share the claim: in a live reload the new one takes over from the old.
+//! share the claim, but only one table line is active with it: in a live reload the new one takes
+//! over from the old, which is suspended by then.
 //!
 //! Locks: one mutex, a leaf; sleeps, so not from an I/O path.
 
@@ -15,8 +16,10 @@ use kernel::{alloc::KVec, prelude::*, sync::global_lock};
 struct Claimed {
     dev: DevT,
     by: MappedDeviceId,
-    /// How many tables of that mapped device share it.
-    tables: u32,
+    /// How many table lines of that mapped device share it.
+    lines: u32,
+    /// Whether one of them is active.
+    active: bool,
 }
 
 global_lock! {
@@ -43,6 +46,8 @@ pub(super) fn init() {
 pub struct Claim {
     dev: DevT,
     by: MappedDeviceId,
+    /// The active line of its entry is this one's.
+    active: bool,
 }
 
 impl Claim {
@@ -55,22 +60,63 @@ impl Claim {
         let mut claims = CLAIMS.lock();
         match claims.iter_mut().find(|claimed| claimed.dev == dev) {
             Some(claimed) if claimed.by != by => return Err(EBUSY),
-            Some(claimed) => claimed.tables = claimed.tables.saturating_add(1),
-            None => claims.push(Claimed { dev, by, tables: 1 }, GFP_KERNEL)?,
+            Some(claimed) => claimed.lines = claimed.lines.saturating_add(1),
+            None => {
+                let claimed = Claimed {
+                    dev,
+                    by,
+                    lines: 1,
+                    active: false,
+                };
+                claims.push(claimed, GFP_KERNEL)?;
+            }
         }
         // INVARIANT: it was just counted.
-        Ok(Self { dev, by })
+        Ok(Self {
+            dev,
+            by,
+            active: false,
+        })
+    }
+
+    /// Becomes the one active line.
+    ///
+    /// # Errors
+    ///
+    /// `EBUSY`: another line is.
+    pub fn activate(&mut self) -> Result {
+        if self.active {
+            return Ok(());
+        }
+        let mut claims = CLAIMS.lock();
+        match claims.iter_mut().find(|claimed| claimed.dev == self.dev) {
+            Some(claimed) if !claimed.active => claimed.active = true,
+            _ => return Err(EBUSY),
+        }
+        self.active = true;
+        Ok(())
+    }
+
+    /// Another line may become active.
+    pub fn deactivate(&mut self) {
+        self.end(0);
+    }
+
+    fn end(&mut self, lines: u32) {
+        let mut claims = CLAIMS.lock();
+        let was_active = core::mem::take(&mut self.active);
+        claims.retain(|claimed| {
+            if claimed.dev == self.dev && claimed.by == self.by {
+                claimed.lines = claimed.lines.saturating_sub(lines);
+                claimed.active &= !was_active;
+            }
+            claimed.lines > 0
+        });
     }
 }
 
 impl Drop for Claim {
     fn drop(&mut self) {
-        let mut claims = CLAIMS.lock();
-        claims.retain(|claimed| {
-            if claimed.dev == self.dev && claimed.by == self.by {
-                claimed.tables = claimed.tables.saturating_sub(1);
-            }
-            claimed.tables > 0
-        });
+        self.end(1);
     }
 }

@@ -25,8 +25,8 @@ pub(crate) struct Io {
     pub(super) is_flush: bool,
     /// It reads from the clone.
     pub(super) from_clone: bool,
-    /// Its I/O has failed.
-    pub(super) failed: bool,
+    /// Its I/O has failed, and how.
+    pub(super) error: Option<Status>,
 }
 
 /// Decides where a request goes.
@@ -101,15 +101,16 @@ pub(super) fn end_io<'b>(
     status: Status,
 ) -> EndVerdict<'b> {
     let io = bio.io_mut();
-    io.failed = !status.is_ok();
-    if io.failed && !io.is_flush {
+    io.error = (!status.is_ok()).then_some(status);
+    // A request that must not block and would have to is no error of the device.
+    if io.error.is_some() && !io.is_flush && status != Status::AGAIN {
         core.shared.count_host_error(io.from_clone);
     }
     let overwrites = io.ticket.as_ref().is_some_and(Ticket::is_overwrite);
     let settled = match io.sync {
         None => true,
         // A write that has failed waits for nothing; a flush that has failed has consequences.
-        Some(_) if io.failed => !io.is_flush,
+        Some(_) if io.error.is_some() => !io.is_flush,
         Some(point) => {
             // A flush covers what was done when it was submitted. A FUA write waits for all that was
             // recorded for its extents until now.

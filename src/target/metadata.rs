@@ -19,7 +19,7 @@ use crate::engine::{
     format::{
         bytes,
         fingerprint::{Fingerprint, SAMPLES},
-        layout::{Layout, BLANK_BLOCKS, JOURNAL_BLOCKS},
+        layout::{Layout, BLANK_BLOCKS, JOURNAL_BLOCKS, SUPERBLOCKS},
         superblock::Superblock,
         Refusal, BLOCK_SECTORS,
     },
@@ -176,8 +176,20 @@ fn try_load(core: &Core, desk: &mut Desk) -> Usable<()> {
                 .lock()
                 .format(&core.shared, random::uuid(), clone, identical);
             dm_info!(core.name, "formatting blank metadata");
+            zero_journal(core, desk)?;
             checkpoint(core, desk, Purpose::Suspended)?;
         }
+    }
+    Ok(())
+}
+
+/// The end of the journal lies behind what was checked to be blank. The first superblock follows
+/// with a flush.
+fn zero_journal(core: &Core, desk: &mut Desk) -> Result {
+    desk.scratch.fill(0);
+    let end = SUPERBLOCKS.saturating_add(JOURNAL_BLOCKS);
+    for place in BLANK_BLOCKS..end {
+        write(core, desk, place, Durability::None)?;
     }
     Ok(())
 }

@@ -41,6 +41,9 @@ pub(super) fn postsuspend(core: &Owner<Core>) {
     drain(&this);
     let mut desk = core.desk.lock();
     desk.active = false;
+    if let Some(claim) = desk.claim.as_mut() {
+        claim.deactivate();
+    }
     if desk.loaded && core.engine.lock().metadata_mode() == MetadataMode::ReadWrite {
         for _ in 0..ROUNDS {
             commit_all(core, &mut desk);
@@ -113,25 +116,42 @@ fn write_now(core: &Core, desk: &Desk, place: u64) {
 pub(super) fn preresume(core: &Owner<Core>) -> Result {
     let _noio = NoIo::enter();
     let mut desk = core.desk.lock();
-    if desk.claim.is_none() {
-        let claim = Claim::new(core.devices.metadata.dev_t(), core.mapped).inspect_err(|_| {
-            dm_err!(
-                core.name,
-                "the metadata device is in use by another restore device"
-            );
-        })?;
-        desk.claim = Some(claim);
+    claim(core, &mut desk).inspect_err(|_| {
+        dm_err!(
+            core.name,
+            "the metadata device is in use by another restore target"
+        );
+    })?;
+    let taken_up = take_up(core, &mut desk);
+    if taken_up.is_ok() {
+        desk.active = true;
+        core.suspended.store(false, Ordering::Release);
+    } else if let Some(claim) = desk.claim.as_mut() {
+        // Another table, a better one perhaps, may be resumed instead.
+        claim.deactivate();
     }
+    taken_up
+}
+
+/// Loads, the first time, and begins a new activation.
+fn take_up(core: &Core, desk: &mut Desk) -> Result {
     if !desk.loaded {
-        metadata::load(core, &mut desk)?;
+        metadata::load(core, desk)?;
         desk.loaded = true;
     }
     if core.engine.lock().metadata_mode() == MetadataMode::ReadWrite {
-        metadata::checkpoint(core, &mut desk, Purpose::Activated)?;
+        metadata::checkpoint(core, desk, Purpose::Activated)?;
     }
-    desk.active = true;
-    core.suspended.store(false, Ordering::Release);
     Ok(())
+}
+
+/// The metadata device is this table line's from now on, until the next suspend.
+fn claim(core: &Core, desk: &mut Desk) -> Result {
+    let claim = match desk.claim.take() {
+        Some(claim) => claim,
+        None => Claim::new(core.devices.metadata.dev_t(), core.mapped)?,
+    };
+    desk.claim.insert(claim).activate()
 }
 
 pub(super) fn resume(core: &Owner<Core>) {

@@ -151,6 +151,10 @@ fn check_devices(setup: &mut Setup<'_>, devices: &Devices, geometry: &Geometry) 
             c"Clone device is too small",
         ),
         (
+            block as usize > BLOCK,
+            c"Source or clone has blocks above 4096 bytes",
+        ),
+        (
             metadata.logical_block_size() as usize > BLOCK,
             c"Metadata device has blocks above 4096 bytes",
         ),

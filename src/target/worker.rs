@@ -63,7 +63,8 @@ fn take_ended(core: &Core, desk: &mut Desk) {
     ended.append(&mut core.inbox.lock().ended);
     while let Some(mut bio) = ended.pop() {
         let io = bio.io_mut();
-        let mut ok = !io.failed;
+        let error = io.error;
+        let mut ok = error.is_none();
         let mut engine = core.engine.lock();
         if let Some(ticket) = io.ticket.as_mut() {
             ok = engine.completed(&core.shared, ticket, ok);
@@ -83,7 +84,8 @@ fn take_ended(core: &Core, desk: &mut Desk) {
         if ok && bio.io().sync.is_some() {
             desk.syncing.push(bio);
         } else {
-            bio.complete(if ok { Status::OK } else { Status::IOERR });
+            let failed = error.unwrap_or(Status::IOERR);
+            bio.complete(if ok { Status::OK } else { failed });
         }
     }
 }
