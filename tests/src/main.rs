@@ -3,12 +3,13 @@
 //! The scenarios that run in the virtual machine, as one test binary.
 //!
 //! `dm-restore-tests [filter] [libtest options]` in the guest; `dm-restore-tests host ...` outside.
+//! The filter may be several, with commas between them: disks are as at first in one run only.
 
 mod scenarios;
 
 use clap::Parser;
 use dm_restore_tests::{host, matrix};
-use libtest_mimic::{Arguments, Conclusion, Trial};
+use libtest_mimic::{Arguments, Trial};
 use std::process::ExitCode;
 
 fn main() -> ExitCode {
@@ -23,12 +24,13 @@ fn main() -> ExitCode {
             }
         };
     }
-    let args = Arguments::from_args();
-    let shared = run(&args, scenarios::trials());
+    let mut args = Arguments::from_args();
+    let filters = args.filter.take().unwrap_or_default();
+    let shared = libtest_mimic::run(&args, chosen(scenarios::trials(), &filters));
     matrix::print();
     // These need the module to themselves, and the last one looks back at the whole run.
     let alone = Arguments { test_threads: Some(1), ..args };
-    let last = run(&alone, scenarios::trials_alone());
+    let last = libtest_mimic::run(&alone, chosen(scenarios::trials_alone(), &filters));
     if shared.has_failed() || last.has_failed() {
         ExitCode::from(101)
     } else {
@@ -36,6 +38,7 @@ fn main() -> ExitCode {
     }
 }
 
-fn run(args: &Arguments, trials: Vec<Trial>) -> Conclusion {
-    libtest_mimic::run(args, trials)
+fn chosen(trials: Vec<Trial>, filters: &str) -> Vec<Trial> {
+    let wanted = |trial: &Trial| filters.split(',').any(|filter| trial.name().contains(filter));
+    trials.into_iter().filter(wanted).collect()
 }

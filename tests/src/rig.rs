@@ -148,6 +148,13 @@ impl Slice {
         dm::swap(&self.name, &lines.join("\n"))
     }
 
+    /// From now on writes to it take so many milliseconds.
+    pub fn slow_down(&self, milliseconds: u64) -> Result<()> {
+        let (disk, at) = (self.part.disk.path(self.part.blocks), self.part.start);
+        let table = format!("0 {} delay {disk} {at} 0 {disk} {at} {milliseconds}", self.part.sectors);
+        dm::swap(&self.name, &table)
+    }
+
     /// It works again.
     pub fn heal(&self) -> Result<()> {
         dm::swap(&self.name, &self.part.line(0))
@@ -373,11 +380,6 @@ impl Rig {
     /// What the mapped device has moved.
     pub fn mapped_moved(&self) -> Result<Moved> {
         stats::moved(&self.sysfs)
-    }
-
-    /// Requests of the host under way.
-    pub fn in_flight(&self) -> Result<u64> {
-        stats::in_flight(&self.sysfs)
     }
 
     /// Takes everything away.

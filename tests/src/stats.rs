@@ -58,11 +58,6 @@ pub fn moved(sysfs: &str) -> Result<Moved> {
     })
 }
 
-/// How many requests are under way.
-pub fn in_flight(sysfs: &str) -> Result<u64> {
-    Ok(figures(sysfs)?[8])
-}
-
 fn figures(sysfs: &str) -> Result<Vec<u64>> {
     let line = fs::read_to_string(format!("{sysfs}/stat")).with_context(|| sysfs.to_string())?;
     let figures: Vec<u64> = line.split_whitespace().filter_map(|word| word.parse().ok()).collect();

@@ -4,6 +4,8 @@
 //! run that hangs.
 
 use anyhow::{bail, Result};
+use std::fs;
+use std::sync::mpsc;
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -34,6 +36,7 @@ pub fn for_condition(what: &str, mut holds: impl FnMut() -> Result<bool>) -> Res
 pub struct Background<T> {
     what: String,
     thread: thread::JoinHandle<T>,
+    id: mpsc::Receiver<rustix::thread::Pid>,
 }
 
 /// Starts something in a thread.
@@ -41,13 +44,29 @@ pub fn background<T: Send + 'static>(
     what: &str,
     work: impl FnOnce() -> T + Send + 'static,
 ) -> Background<T> {
-    Background { what: what.to_string(), thread: thread::spawn(work) }
+    let (tell, id) = mpsc::channel();
+    let thread = thread::spawn(move || {
+        // Nobody may want to know.
+        let _ = tell.send(rustix::thread::gettid());
+        work()
+    });
+    Background { what: what.to_string(), thread, id }
 }
 
 impl<T> Background<T> {
     /// Whether it has ended.
     pub fn is_done(&self) -> bool {
         self.thread.is_finished()
+    }
+
+    /// Waits until the thread waits for its I/O: the request is with the device.
+    pub fn wait_submitted(&self) -> Result<()> {
+        let id = self.id.recv()?.as_raw_nonzero();
+        for_condition(&format!("{} waits for its I/O", self.what), || {
+            let stat = fs::read_to_string(format!("/proc/self/task/{id}/stat")).unwrap_or_default();
+            let state = stat.rsplit_once(") ").and_then(|(_, rest)| rest.chars().next());
+            Ok(state == Some('D') || self.is_done())
+        })
     }
 
     /// Waits for its end.

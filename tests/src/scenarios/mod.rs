@@ -3,22 +3,35 @@
 //! The scenarios, by subject.
 
 mod cells;
+mod crossing;
 mod discards;
 mod flush;
+mod geometry;
 mod harness;
+mod meets;
 mod reads;
 mod writes;
 
-use anyhow::Result;
+use anyhow::{Error, Result};
+use dm_restore_tests::kmsg::Log;
+use dm_restore_tests::rig::{Rig, Spec};
+use dm_restore_tests::watch;
 use libtest_mimic::{Failed, Trial};
 
 /// Scenarios that stand next to each other.
 pub fn trials() -> Vec<Trial> {
     let cells = [reads::cells(), writes::cells(), discards::cells(), flush::cells()].concat();
-    let mut trials = harness::trials();
-    trials.extend(cells::trials(cells));
-    trials.extend(flush::trials());
-    trials
+    [
+        harness::trials(),
+        cells::trials(cells),
+        crossing::trials(),
+        meets::trials(),
+        flush::trials(),
+        geometry::trials(),
+    ]
+    .into_iter()
+    .flatten()
+    .collect()
 }
 
 /// Scenarios that must be alone, at the end of a run.
@@ -31,7 +44,25 @@ fn trial(name: impl Into<String>, scenario: impl FnOnce() -> Result<()> + Send +
     let name = name.into();
     let watched = name.clone();
     Trial::test(name, move || {
-        let _watch = dm_restore_tests::watch::over(&watched);
+        let _watch = watch::over(&watched);
         scenario().map_err(|error| Failed::from(format!("{error:#}")))
     })
+}
+
+/// Runs a scenario on a device of its own. When it fails, what the target and the kernel say is
+/// part of the error.
+fn on(spec: Spec, scenario: impl FnOnce(&mut Rig) -> Result<()>) -> Result<()> {
+    let mut log = Log::from_now()?;
+    let mut rig = Rig::new(spec)?;
+    match scenario(&mut rig) {
+        Ok(()) => rig.close(),
+        Err(error) => Err(explained(error, &rig, &mut log)),
+    }
+}
+
+fn explained(error: Error, rig: &Rig, log: &mut Log) -> Error {
+    let status = rig.status().map_or_else(|error| format!("{error:#}"), |status| format!("{status:?}"));
+    let lines = log.lines().unwrap_or_default();
+    let last = lines.len().saturating_sub(8);
+    anyhow::anyhow!("{error:#}\n  status: {status}\n  kernel: {}", lines[last..].join("\n  kernel: "))
 }
