@@ -59,7 +59,8 @@ impl CopyResult {
 struct Job {
     hold: HoldId,
     extents: Run,
-    /// What is still to be copied, the piece under way included.
+    /// All that is to be copied, and what still is, the piece under way included.
+    sectors: Run,
     left: Run,
     piece: u64,
     started_at: u64,
@@ -67,6 +68,8 @@ struct Job {
     running: bool,
     /// A host write waits for it.
     hurried: bool,
+    /// A source flush has failed meanwhile: what was copied may be lost.
+    again: bool,
 }
 
 /// A job that is done, one way or the other.
@@ -271,15 +274,17 @@ impl<S: Storage> Copier<S> {
         let mut places = self.jobs.iter().skip(first).take(places);
         let place = places.position(Option::is_none)?.saturating_add(first);
         let hold = holds.take(extents)?;
-        let left = geometry.sectors_of(extents);
+        let sectors = geometry.sectors_of(extents);
         let job = Job {
             hold,
             extents,
-            left,
+            sectors,
+            left: sectors,
             piece: piece.max(1),
             started_at: now,
             running: false,
             hurried: urgent,
+            again: false,
         };
         *self.jobs.get_mut(place)? = Some(job);
         self.copying = self.copying.saturating_add(extents.len());
@@ -294,6 +299,18 @@ impl<S: Storage> Copier<S> {
     pub fn hurry(&mut self, run: Run) {
         for job in self.jobs.iter_mut().flatten() {
             job.hurried |= job.extents.overlaps(run);
+        }
+    }
+
+    /// A source flush has failed: what the jobs under way have copied may be lost, so they begin
+    /// anew.
+    pub fn flush_failed(&mut self) {
+        for job in self.jobs.iter_mut().flatten() {
+            if job.running {
+                job.again = true;
+            } else {
+                job.left = job.sectors;
+            }
         }
     }
 
@@ -358,7 +375,11 @@ impl<S: Storage> Copier<S> {
         let since = job.started_at;
         if result.is_ok() {
             let done = job.left.start().saturating_add(job.piece);
-            job.left = Run::between(done, job.left.end());
+            job.left = if core::mem::take(&mut job.again) {
+                job.sectors
+            } else {
+                Run::between(done, job.left.end())
+            };
             if let (false, Some(free)) = (job.left.is_empty(), self.jobs.get_mut(place)) {
                 *free = Some(job);
                 return Next::Parked(since);

@@ -118,8 +118,16 @@ impl<S: Storage> Shared<S> {
         self.reported.swap(losses, Ordering::AcqRel) != losses
     }
 
-    pub(super) fn losses(&self) -> u64 {
+    /// Counts losses. A write notes it **before** the maps are looked at for it.
+    pub fn losses(&self) -> u64 {
         self.losses.load(Ordering::Acquire)
+    }
+
+    /// Whether there was a loss since [`Shared::losses`] was `noted`. A write that was in flight
+    /// meanwhile fails, though the source says that it has succeeded: its extents may be unrestored
+    /// again, or copied over.
+    pub fn lost_since(&self, noted: u64) -> bool {
+        self.losses() != noted
     }
 }
 

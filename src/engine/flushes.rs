@@ -47,10 +47,12 @@ impl<S: Storage> Engine<S> {
     }
 
     /// A source flush has failed: what it should have covered is copied again, and the host's
-    /// next flush fails.
+    /// next flush fails. What is under way may have lost a part of its data, so copies begin anew
+    /// and overwrites fail.
     pub fn flush_failed(&mut self, shared: &Shared<S>) {
         self.flush_pace.failed();
         self.errors.source = self.errors.source.saturating_add(1);
+        self.copier.flush_failed();
         let mut lost = false;
         self.clears.flush_failed(|run| {
             shared.maps.set(Role::Cdm, run);
@@ -62,10 +64,11 @@ impl<S: Storage> Engine<S> {
     }
 
     /// How a flush or FUA write that waits for `point` stands. `is_flush`: it tells the host of
-    /// everything that was lost, not only of what was lost since `point`.
+    /// everything that was lost before it was submitted, not only of what was lost since.
     pub fn settle(&mut self, shared: &Shared<S>, point: SyncPoint, is_flush: bool) -> Settled {
-        let unreported = is_flush && shared.take_unreported();
-        if unreported || point.losses != shared.losses() {
+        // One that was submitted before the loss says nothing about writes that were acknowledged
+        // between the two: then the next flush fails as well.
+        if shared.lost_since(point.losses) || (is_flush && shared.take_unreported()) {
             return Settled::Failed;
         }
         if self.clears.durable() >= point.mark {
@@ -116,6 +119,8 @@ pub struct FlushPace {
     /// How long to wait from one flush to the next: nothing, unless flushes fail.
     pause: u64,
     not_before: u64,
+    /// How many have failed.
+    failures: u64,
 }
 
 impl FlushPace {
@@ -124,7 +129,13 @@ impl FlushPace {
         self.not_before = 0;
     }
 
+    /// How many source flushes have failed.
+    pub(super) fn failures(&self) -> u64 {
+        self.failures
+    }
+
     fn failed(&mut self) {
+        self.failures = self.failures.saturating_add(1);
         self.pause = self.pause.saturating_mul(2).clamp(OLDEST, LONGEST_PAUSE);
     }
 }

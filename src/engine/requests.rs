@@ -37,6 +37,9 @@ pub struct Ticket {
     wants: Option<u64>,
     /// The copy that it waited for has failed.
     failed: bool,
+    /// Losses, and source flushes that had failed, when it went to the source.
+    losses: u64,
+    failed_flushes: u64,
 }
 
 impl Ticket {
@@ -49,6 +52,8 @@ impl Ticket {
             places: 0,
             wants: None,
             failed: false,
+            losses: 0,
+            failed_flushes: 0,
         }
     }
 
@@ -60,6 +65,12 @@ impl Ticket {
     /// Whether [`Engine::completed`] has work to do for it when it is done.
     pub fn is_overwrite(&self) -> bool {
         self.hold.is_some()
+    }
+
+    /// Whether a loss may have taken along what an admitted request has written: then it fails,
+    /// though the source says that it has succeeded. For overwrites [`Engine::completed`] knows.
+    pub fn is_lost<S: Storage>(&self, shared: &Shared<S>) -> bool {
+        shared.lost_since(self.losses)
     }
 
     /// A copy that a host write waited for has failed: if it was this one's, it fails too.
@@ -89,15 +100,29 @@ impl<S: Storage> Engine<S> {
     /// Asks what `ticket`'s request may do now.
     pub fn admit(&mut self, shared: &Shared<S>, ticket: &mut Ticket, now: u64) -> Admission {
         let answer = self.consider(shared, ticket, now);
-        if matches!(answer, Admission::Fail | Admission::Complete) {
-            self.let_go(ticket);
+        match answer {
+            Admission::Fail | Admission::Complete => {
+                self.let_go(ticket);
+            }
+            Admission::Go => {
+                ticket.losses = shared.losses();
+                ticket.failed_flushes = self.flush_pace.failures();
+            }
+            Admission::Wait | Admission::Copy(_) => {}
         }
         answer
     }
 
-    /// A request that had gone to the source is done. Returns whether it has succeeded: an
-    /// overwrite that can no longer be recorded has not.
+    /// A request that had gone to the source is done. Returns whether it has succeeded: not if an
+    /// overwrite can no longer be recorded, and not if a source flush has failed meanwhile that may
+    /// have taken the data along.
     pub fn completed(&mut self, shared: &Shared<S>, ticket: &mut Ticket, ok: bool) -> bool {
+        let lost = if ticket.is_overwrite() {
+            ticket.failed_flushes != self.flush_pace.failures()
+        } else {
+            ticket.is_lost(shared)
+        };
+        let ok = ok && !lost;
         if ok && self.metadata_mode == MetadataMode::ReadWrite {
             self.overwritten(shared, ticket);
         }
@@ -129,10 +154,11 @@ impl<S: Storage> Engine<S> {
 
     /// Clears delta bits whose data is on the source, and queues the record.
     pub(super) fn cleared(&mut self, shared: &Shared<S>, clear: Clear) {
-        // Queued first: a checkpoint that finds the bit clear also finds it queued.
+        // Queued first: a checkpoint that finds the bit clear also finds it queued, and so does
+        // whoever notes a sync point after having seen the bit (pairs with `Bitmap::clear`).
         self.clears.push(clear);
-        shared.maps.clear(Role::Cdm, clear.run);
         self.publish_clears(shared);
+        shared.maps.clear(Role::Cdm, clear.run);
     }
 
     /// Gives back whatever the ticket has; returns whether it had a hold.
@@ -176,6 +202,8 @@ impl<S: Storage> Engine<S> {
             return Admission::Fail;
         }
         if let Some(extent) = first_partial(view.cdm, extents, covered) {
+            // Who waits for a copy holds nothing that somebody else waits for.
+            self.let_go(ticket);
             return self.fill_up(ticket, extent, now);
         }
         if unrestored_runs(view.cdm, covered) > MOST_RUNS {

@@ -32,6 +32,7 @@ pub struct Waiting {
     pub(super) ticket: Ticket,
     pub(super) request: Stamp,
     pub(super) sectors: Run,
+    pub(super) point: SyncPoint,
 }
 
 /// A flush, or a part of a FUA write, that waits for records.
@@ -170,6 +171,8 @@ impl World {
                 request: id,
                 sectors: part,
                 from_clone: plan.route == Route::Clone,
+                losses: point.losses,
+                wrong: None,
             }),
             (Route::Source, _) => self.submit(OpKind::HostWrite {
                 request: id,
@@ -194,6 +197,7 @@ impl World {
                 }),
                 request: id,
                 sectors: part,
+                point,
             }),
         }
         Ok(())
@@ -212,7 +216,7 @@ impl World {
             stamp: request.stamp(),
             fua: request.fua,
             ticket: Some(waiting.ticket),
-            point: SyncPoint::default(),
+            point: waiting.point,
         };
         self.submit(kind);
     }
@@ -232,17 +236,23 @@ impl World {
         };
         match ticket {
             Some(mut ticket) => {
+                if !ticket.is_overwrite() {
+                    self.source.complete(op.id, sectors, self.tick);
+                }
                 ok = self.engine.completed(&self.shared, &mut ticket, ok);
             }
             None => {
                 self.source.complete(op.id, sectors, self.tick);
-                let _ = point;
+                ok = ok && !self.shared.lost_since(point.losses);
             }
+        }
+        if ok {
+            self.oracle.part_done(sectors);
         }
         if !ok || !fua {
             return self.part_done(request, ok);
         }
-        let point = self.shared.sync_point();
+        let point = self.shared.later(point);
         if self.shared.is_settled(point) {
             return self.part_done(request, true);
         }

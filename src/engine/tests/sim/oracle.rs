@@ -70,6 +70,10 @@ struct Sector {
     before: Set,
     in_flight: u32,
     group_succeeded: bool,
+    /// Parts of writes in flight that the source has done.
+    parts_done: u32,
+    /// Such a part was lost: it counts as acknowledged before that.
+    part_lost: bool,
     /// When the last write that succeeded was acknowledged.
     acknowledged: u64,
 }
@@ -116,6 +120,8 @@ impl Oracle {
             before: Set::default(),
             in_flight: 0,
             group_succeeded: false,
+            parts_done: 0,
+            part_lost: false,
             acknowledged: 0,
         };
         Self {
@@ -139,6 +145,8 @@ impl Oracle {
                 sector.before = sector.current.clone();
                 sector.group = Set::default();
                 sector.group_succeeded = false;
+                sector.parts_done = 0;
+                sector.part_lost = false;
             }
             sector.in_flight += 1;
             sector.group.add(stamp);
@@ -157,6 +165,13 @@ impl Oracle {
         }
     }
 
+    /// The source has done a part of it; the request is not acknowledged yet.
+    pub fn part_done(&mut self, sectors: Run) {
+        for at in sectors.start()..sectors.end() {
+            self.sector(at).parts_done += 1;
+        }
+    }
+
     /// It is done. With `fua` it is durable by itself, before whatever was submitted later; the
     /// ones in `beside` were in flight when it was submitted.
     pub fn write_done(
@@ -171,7 +186,7 @@ impl Oracle {
             let sector = self.sector(at);
             sector.in_flight -= 1;
             sector.group_succeeded |= ok;
-            if ok {
+            if ok && !sector.part_lost {
                 sector.acknowledged = now;
             }
             if let (Some(beside), true) = (fua, ok) {
@@ -185,7 +200,8 @@ impl Oracle {
                 sector.current = sector.group.clone();
                 if sector.group_succeeded {
                     sector.lost = Set::default();
-                } else {
+                }
+                if sector.part_lost || !sector.group_succeeded {
                     let before = sector.before.clone();
                     sector.current.join(&before);
                 }
@@ -227,10 +243,13 @@ impl Oracle {
     pub fn flush_failed(&mut self, id: Stamp) {
         let place = self.flushes.iter().position(|flush| flush.id == id);
         let flush = self.flushes.swap_remove(place.expect("flush is known"));
-        for sector in &mut self.sectors {
+        for (i, sector) in self.sectors.iter_mut().enumerate() {
             if sector.acknowledged <= flush.at {
                 let lost = core::mem::take(&mut sector.lost);
                 sector.current.join(&lost);
+                for other in &mut self.flushes {
+                    other.sets[i].join(&lost);
+                }
             }
         }
     }
@@ -240,6 +259,7 @@ impl Oracle {
         for (i, sector) in self.sectors.iter_mut().enumerate() {
             sector.lost.join(&sector.durable);
             if sector.in_flight > 0 {
+                sector.part_lost |= sector.parts_done > 0;
                 sector.group_succeeded = false;
                 sector.before.join(&sector.durable);
             }
@@ -254,11 +274,16 @@ impl Oracle {
         }
     }
 
-    /// What could not be recorded may be gone, as after a crash.
-    pub fn reverted(&mut self) {
+    /// A new table knows nothing of losses that the host was not told of; and what could not be
+    /// recorded, if `unrecorded`, may be gone as after a crash.
+    pub fn reloaded(&mut self, unrecorded: bool) {
         for sector in &mut self.sectors {
-            let durable = sector.durable.clone();
-            sector.current.join(&durable);
+            let lost = core::mem::take(&mut sector.lost);
+            sector.current.join(&lost);
+            if unrecorded {
+                let durable = sector.durable.clone();
+                sector.current.join(&durable);
+            }
         }
     }
 

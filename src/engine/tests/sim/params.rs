@@ -117,7 +117,6 @@ impl Params {
         for often in all {
             *often = rng.pick(&[0, 0, 5, 50, 200]);
         }
-        faults.source_flush = 0;
         faults
     }
 }

@@ -155,9 +155,8 @@ impl World {
         };
         if was_clean {
             self.same_maps(&loaded)?;
-        } else {
-            self.oracle.reverted();
         }
+        self.oracle.reloaded(!was_clean);
         let whole = self.params.window.start() == 0;
         let tracking = loaded.shared.maps.state().mode == Mode::Tracking;
         let different = whole && tracking && self.rng.below(12) == 0;

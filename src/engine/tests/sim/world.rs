@@ -119,6 +119,10 @@ pub enum OpKind {
         sectors: Run,
         /// From the clone, else from the source.
         from_clone: bool,
+        /// When it was mapped.
+        losses: u64,
+        /// What is wrong with what it has returned.
+        wrong: Option<String>,
     },
     /// A part of a write or discard of the host's, to the source.
     HostWrite {
@@ -377,7 +381,9 @@ impl World {
                 request,
                 sectors,
                 from_clone,
-            } => self.execute_read(*request, *sectors, *from_clone),
+                wrong,
+                ..
+            } => self.execute_read(*request, *sectors, *from_clone, wrong),
             OpKind::HostWrite { .. } => self.execute_write(&op),
             OpKind::HostFlush { .. } | OpKind::OwnFlush { .. } => self.execute_flush(),
             OpKind::Copy { copy, result } => {
@@ -391,7 +397,13 @@ impl World {
         self.ops.insert(at, op);
     }
 
-    fn execute_read(&mut self, request: Stamp, sectors: Run, from_clone: bool) -> bool {
+    fn execute_read(
+        &mut self,
+        request: Stamp,
+        sectors: Run,
+        from_clone: bool,
+        wrong: &mut Option<String>,
+    ) -> bool {
         let faults = &self.params.faults;
         let often = if from_clone {
             faults.clone_read
@@ -411,7 +423,7 @@ impl World {
                 .oracle
                 .read_returned(request, sector, disk.read(sector));
             if let Err(text) = returned {
-                self.found.get_or_insert(text);
+                wrong.get_or_insert(text);
             }
         }
         true
@@ -441,7 +453,8 @@ impl World {
                 self.source.write(op.id, sector, *stamp);
             }
         }
-        if ticket.is_some() {
+        // The host learns of an overwrite later than the target.
+        if ticket.as_ref().is_some_and(Ticket::is_overwrite) {
             self.source.complete(op.id, *sectors, self.tick);
         }
         ok
@@ -488,7 +501,19 @@ impl World {
     fn report(&mut self, op: Op) -> Result<(), Stop> {
         let ok = op.done == Some(true);
         match op.kind {
-            OpKind::HostRead { request, .. } => self.part_done(request, ok),
+            OpKind::HostRead {
+                request,
+                from_clone,
+                losses,
+                wrong,
+                ..
+            } => {
+                let ok = ok && (from_clone || !self.shared.lost_since(losses));
+                if let (true, Some(text)) = (ok, wrong) {
+                    return Err(self.violation(&text));
+                }
+                self.part_done(request, ok);
+            }
             OpKind::HostWrite { .. } => self.host_write_done(op, ok),
             OpKind::HostFlush { request, point } => {
                 self.stats.source_flush_faults += u64::from(!ok);
