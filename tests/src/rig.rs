@@ -129,6 +129,12 @@ impl Slice {
         dm::swap(&self.name, &format!("0 {} error", self.part.sectors))
     }
 
+    /// From now on writes and flushes to it fail; reads go on.
+    pub fn break_writes(&self) -> Result<()> {
+        let (disk, at) = (self.part.disk.path(self.part.blocks), self.part.start);
+        dm::swap(&self.name, &format!("0 {} flakey {disk} {at} 0 60 1 error_writes", self.part.sectors))
+    }
+
     /// From now on requests to these sectors of it fail.
     pub fn break_sectors(&self, bad: Range<u64>) -> Result<()> {
         let piece = |sectors: Range<u64>| {

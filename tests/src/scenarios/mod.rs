@@ -3,8 +3,10 @@
 //! The scenarios, by subject.
 
 mod cells;
+mod control;
 mod crossing;
 mod discards;
+mod faults;
 mod flush;
 mod geometry;
 mod harness;
@@ -28,6 +30,8 @@ pub fn trials() -> Vec<Trial> {
         meets::trials(),
         flush::trials(),
         geometry::trials(),
+        control::trials(),
+        faults::trials(),
     ]
     .into_iter()
     .flatten()
