@@ -64,9 +64,9 @@ fn follow(mut reader: Reader, command: &mut Command, log: &Path, filter: &str) -
     let _ = fs::remove_file(log);
     let failed = run::logged(command, log, &mut |line| reader.line(line)).err();
     let complaint = match failed {
-        // The failures have been counted; the reason is in the log.
+        // The failures have been counted and shown.
         Some(_) if reader.failed() => {
-            println!("{}\n(all of it: {})", run::tail(log, 60), log.display());
+            reader.show(&format!("(all of it: {})", log.display()));
             None
         }
         Some(error) => Some(format!("{error:#}")),

@@ -79,11 +79,12 @@ pub struct Reader {
     announced: u64,
     over: bool,
     quiet: bool,
+    in_failures: bool,
 }
 
 impl Reader {
-    /// For a suite. `quiet` output is only counted; else lines that are not about single tests
-    /// are shown.
+    /// For a suite. Of `quiet` output only the failures are shown, else every line that is not
+    /// about a test that passed.
     pub fn new(suite: &str, quiet: bool) -> Self {
         Self {
             suite: suite.to_owned(),
@@ -92,6 +93,7 @@ impl Reader {
             announced: 0,
             over: false,
             quiet,
+            in_failures: false,
         }
     }
 
@@ -107,10 +109,17 @@ impl Reader {
                 self.show(line);
             }
             Said::Running(count) => self.announced += count,
-            Said::Over => self.over = true,
+            Said::Over => {
+                self.over = true;
+                self.in_failures = false;
+            }
             Said::Ignored => {}
-            Said::Other if self.quiet => {}
-            Said::Other => self.show(line),
+            Said::Other => {
+                self.in_failures |= line == "failures:";
+                if self.in_failures || !self.quiet {
+                    self.show(line);
+                }
+            }
         }
     }
 
@@ -131,7 +140,8 @@ impl Reader {
         }
     }
 
-    fn show(&self, line: &str) {
+    /// Show a line.
+    pub fn show(&self, line: &str) {
         if let Some(step) = &self.step {
             step.line(line);
         }

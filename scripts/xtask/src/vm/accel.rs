@@ -36,11 +36,16 @@ impl Accel {
     }
 
     /// An emulated processor may stand still while the host is busy: no complaint about that
-    /// before it is certain that something is wrong.
+    /// before it is certain that something is wrong, and no panic when the timer interrupts that
+    /// early boot waits for are late.
     pub(super) fn cmdline(self) -> &'static [&'static str] {
         match self {
             Self::Kvm => &[],
-            Self::Tcg => &["rcupdate.rcu_cpu_stall_timeout=120", "watchdog_thresh=60"],
+            Self::Tcg => &[
+                "no_timer_check",
+                "rcupdate.rcu_cpu_stall_timeout=120",
+                "watchdog_thresh=60",
+            ],
         }
     }
 }
