@@ -49,6 +49,8 @@ pub struct Shared<S: Storage> {
     losses: AtomicU64,
     /// How many of these the host has been told of, by a flush of its own that failed.
     reported: AtomicU64,
+    /// Source flushes that have failed and were not taken in by [`Engine::flush_failed`] yet.
+    failing: AtomicU64,
     /// Requests of the host that the source and the clone have failed.
     host_errors: [AtomicU64; 2],
 }
@@ -64,6 +66,7 @@ impl<S: Storage> Shared<S> {
             durable: AtomicU64::new(0),
             losses: AtomicU64::new(0),
             reported: AtomicU64::new(0),
+            failing: AtomicU64::new(0),
             host_errors: [AtomicU64::new(0), AtomicU64::new(0)],
         })
     }
@@ -89,6 +92,7 @@ impl<S: Storage> Shared<S> {
     pub fn is_settled(&self, point: SyncPoint) -> bool {
         let losses = self.losses.load(Ordering::Acquire);
         self.durable.load(Ordering::Acquire) >= point.mark
+            && self.failing.load(Ordering::Acquire) == 0
             && losses == point.losses
             && losses == self.reported.load(Ordering::Acquire)
     }
@@ -118,6 +122,21 @@ impl<S: Storage> Shared<S> {
         self.reported.swap(losses, Ordering::AcqRel) != losses
     }
 
+    /// Notes that a source flush has failed, where its end is seen first. Until
+    /// [`Engine::flush_failed`] has taken it in nothing is settled by a look. Failures are to be
+    /// taken in before successes: one that came before a success may have emptied its hands.
+    pub fn note_failed_flush(&self) {
+        self.failing.fetch_add(1, Ordering::AcqRel);
+    }
+
+    /// A failure is taken in, noted or not.
+    pub(super) fn take_failed_flush(&self) {
+        let failing = self.failing.load(Ordering::Acquire);
+        if failing > 0 {
+            self.failing.fetch_sub(1, Ordering::AcqRel);
+        }
+    }
+
     /// Counts losses. A write notes it **before** the maps are looked at for it.
     pub fn losses(&self) -> u64 {
         self.losses.load(Ordering::Acquire)
@@ -136,6 +155,13 @@ impl<S: Storage> Shared<S> {
 pub struct SyncPoint {
     pub(super) mark: u64,
     pub(super) losses: u64,
+}
+
+impl SyncPoint {
+    /// Losses at that point, for [`Shared::lost_since`].
+    pub fn losses(self) -> u64 {
+        self.losses
+    }
 }
 
 /// The state of the metadata device.

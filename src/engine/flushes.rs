@@ -61,6 +61,7 @@ impl<S: Storage> Engine<S> {
         if lost {
             shared.count_loss();
         }
+        shared.take_failed_flush();
     }
 
     /// How a flush or FUA write that waits for `point` stands. `is_flush`: it tells the host of

@@ -267,12 +267,11 @@ impl World {
     pub(super) fn host_flush_done(
         &mut self,
         request: Stamp,
-        submitted: u64,
         point: SyncPoint,
         ok: bool,
     ) -> Result<(), Stop> {
         if !ok {
-            self.source_flush_failed(submitted);
+            self.source_flush_failed();
             self.flush_done(request, false)?;
             return Ok(());
         }
@@ -290,8 +289,7 @@ impl World {
     }
 
     /// A source flush has failed, whoever sent it.
-    pub(super) fn source_flush_failed(&mut self, submitted: u64) {
-        self.source.flush_failed(submitted, &mut self.rng);
+    pub(super) fn source_flush_failed(&mut self) {
         self.oracle.lost();
         self.engine.flush_failed(&self.shared);
         self.delta.inexact();

@@ -331,7 +331,7 @@ impl World {
             let fate = Fate::any(&mut self.rng);
             self.crash_point(fate)?;
         }
-        if self.rng.per_mille(100) {
+        if !self.is_unaware() && self.rng.per_mille(100) {
             self.check_live()?;
         }
         Ok(())
@@ -355,19 +355,18 @@ impl World {
         }
         let mut i = self.rng.below(self.ops.len() as u64) as usize;
         if self.ops[i].done.is_none() {
-            let moves = is_flush(&self.ops[i]);
             self.execute(i);
             if self.params.each_write {
                 self.crash_here()?;
             }
-            if moves || self.rng.below(2) == 0 {
+            if self.rng.below(2) == 0 {
                 return Ok(());
             }
         }
-        // What flushes have done is reported in order.
+        // Flushes that have failed are taken in first.
         if is_flush(&self.ops[i]) {
-            let first = |op: &Op| is_flush(op) && op.done.is_some();
-            i = self.ops.iter().position(first).unwrap_or(i);
+            let failed = |op: &Op| is_flush(op) && op.done == Some(false);
+            i = self.ops.iter().position(failed).unwrap_or(i);
         }
         let op = self.ops.remove(i);
         self.report(op)
@@ -385,16 +384,14 @@ impl World {
                 ..
             } => self.execute_read(*request, *sectors, *from_clone, wrong),
             OpKind::HostWrite { .. } => self.execute_write(&op),
-            OpKind::HostFlush { .. } | OpKind::OwnFlush { .. } => self.execute_flush(),
+            OpKind::HostFlush { .. } | OpKind::OwnFlush { .. } => self.execute_flush(op.submitted),
             OpKind::Copy { copy, result } => {
                 *result = self.execute_copy(op.id, copy.sectors);
                 result.is_ok()
             }
             OpKind::Commit { place, block } => self.execute_commit(*place, block),
         });
-        // Flushes are kept in the order in which they were done.
-        let at = if is_flush(&op) { self.ops.len() } else { i };
-        self.ops.insert(at, op);
+        self.ops.insert(i, op);
     }
 
     fn execute_read(
@@ -422,7 +419,7 @@ impl World {
             let returned = self
                 .oracle
                 .read_returned(request, sector, disk.read(sector));
-            if let Err(text) = returned {
+            if let (Err(text), false) = (returned, self.is_unaware()) {
                 wrong.get_or_insert(text);
             }
         }
@@ -460,12 +457,23 @@ impl World {
         ok
     }
 
-    fn execute_flush(&mut self) -> bool {
+    fn execute_flush(&mut self, submitted: u64) -> bool {
         let ok = !self.rng.per_mille(self.params.faults.source_flush);
         if ok {
             self.source.flush();
+        } else {
+            self.source.flush_failed(submitted, &mut self.rng);
+            self.shared.note_failed_flush();
+            self.oracle.lost();
         }
         ok
+    }
+
+    /// A source flush has failed, and the engine does not know yet: what was copied may be gone.
+    pub(super) fn is_unaware(&self) -> bool {
+        self.ops
+            .iter()
+            .any(|op| is_flush(op) && op.done == Some(false))
     }
 
     fn execute_copy(&mut self, id: u64, sectors: Run) -> CopyResult {
@@ -517,13 +525,13 @@ impl World {
             OpKind::HostWrite { .. } => self.host_write_done(op, ok),
             OpKind::HostFlush { request, point } => {
                 self.stats.source_flush_faults += u64::from(!ok);
-                self.host_flush_done(request, op.submitted, point, ok)?;
+                self.host_flush_done(request, point, ok)?;
             }
             OpKind::OwnFlush { point } if ok => self.engine.flushed(point),
             OpKind::OwnFlush { .. } => {
                 self.trace(|| "own flush fails".into());
                 self.stats.source_flush_faults += 1;
-                self.source_flush_failed(op.submitted);
+                self.source_flush_failed();
             }
             OpKind::Copy { .. } => self.copy_done(op),
             OpKind::Commit { .. } => self.commit_done(op),
