@@ -247,6 +247,7 @@ impl Oracle {
             if sector.acknowledged <= flush.at {
                 let lost = core::mem::take(&mut sector.lost);
                 sector.current.join(&lost);
+                sector.before.join(&lost);
                 for other in &mut self.flushes {
                     other.sets[i].join(&lost);
                 }
