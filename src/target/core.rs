@@ -85,6 +85,8 @@ impl Inbox {
 pub(super) struct Desk {
     /// Requests that wait for something, in order.
     pub(super) waiting: BioList<Bio<Restore>>,
+    /// Requests whose I/O is done, to be looked at.
+    pub(super) ended: BioList<DoneBio<Restore>>,
     /// Flushes and FUA writes that wait for records.
     pub(super) syncing: BioList<DoneBio<Restore>>,
     /// For synchronous metadata I/O, one block.
@@ -146,6 +148,7 @@ impl Core {
         let queue = Queue::new(c"dm-restore", Kind::Unbound, 1)?;
         let desk = Desk {
             waiting: BioList::new(),
+            ended: BioList::new(),
             syncing: BioList::new(),
             scratch: BlockBuf::new(1)?,
             block: Some(BlockBuf::new(1)?),
@@ -236,6 +239,9 @@ pub(super) const FLUSH: u64 = 1;
 impl IoDone for Core {
     /// Any context, also inside the call that submitted it.
     fn io_done(this: &Ref<Self>, cookie: u64, result: Result, buf: Option<BlockBuf>) {
+        if cookie == FLUSH && result.is_err() {
+            this.shared.note_failed_flush();
+        }
         {
             let mut inbox = this.inbox.lock();
             match cookie {

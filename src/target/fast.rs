@@ -23,6 +23,8 @@ pub(crate) struct Io {
     pub(super) sync: Option<SyncPoint>,
     /// A flush: it also stands for data that other requests have written.
     pub(super) is_flush: bool,
+    /// Losses when it was sent, see [`Shared::lost_since`](crate::engine::engine::Shared).
+    losses: u64,
     /// It reads from the clone.
     pub(super) from_clone: bool,
     /// Its I/O has failed, and how.
@@ -39,6 +41,8 @@ pub(super) fn map<'b>(core: &Owner<Core>, mut bio: MapBio<'b, Restore>) -> Verdi
         Op::Flush => return map_flush(core, bio),
         Op::SecureErase | Op::Other => return bio.complete(Status::NOTSUPP),
     };
+    // Before the maps are looked at: what is lost from here on concerns this request.
+    let point = core.shared.sync_point();
     let request = Request {
         op,
         sectors: Run::new(bio.sector(), u64::from(bio.sectors())),
@@ -54,9 +58,10 @@ pub(super) fn map<'b>(core: &Owner<Core>, mut bio: MapBio<'b, Restore>) -> Verdi
     if bio.accept(plan.sectors as u32).is_err() {
         return bio.kill();
     }
-    if op != plan::Op::Read && bio.is_fua() {
-        bio.io_mut().sync = Some(core.shared.sync_point());
-    }
+    let fua = op != plan::Op::Read && bio.is_fua();
+    let io = bio.io_mut();
+    io.losses = point.losses();
+    io.sync = fua.then_some(point);
     route(core, bio, request, plan)
 }
 
@@ -101,7 +106,15 @@ pub(super) fn end_io<'b>(
     status: Status,
 ) -> EndVerdict<'b> {
     let io = bio.io_mut();
-    io.error = (!status.is_ok()).then_some(status);
+    io.error = match status {
+        Status::OK if is_lost(core, io) => Some(Status::IOERR),
+        Status::OK => None,
+        failed => Some(failed),
+    };
+    if io.is_flush && io.error.is_some() {
+        core.shared.note_failed_flush();
+    }
+    let status = io.error.unwrap_or(Status::OK);
     // A request that must not block and would have to is no error of the device.
     if io.error.is_some() && !io.is_flush && status != Status::AGAIN {
         core.shared.count_host_error(io.from_clone);
@@ -130,4 +143,14 @@ pub(super) fn end_io<'b>(
     core.inbox.lock().ended.push(bio);
     core.job.enqueue(&core.share());
     verdict
+}
+
+/// Whether a source flush that failed may have taken along what a request has written to the source,
+/// or have changed what it has read there. Overwrites are judged by the engine, flushes when they
+/// are settled.
+fn is_lost(core: &Core, io: &Io) -> bool {
+    match &io.ticket {
+        Some(ticket) => !ticket.is_overwrite() && ticket.is_lost(&core.shared),
+        None => !io.is_flush && !io.from_clone && core.shared.lost_since(io.losses),
+    }
 }

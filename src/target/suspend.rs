@@ -79,8 +79,11 @@ fn commit_all(core: &Core, desk: &mut Desk) {
         return;
     }
     let point = core.shared.sync_point();
-    let flushed = core.io.flush(&core.devices.source).is_ok();
-    worker::flush_done(core, point, flushed);
+    if core.io.flush(&core.devices.source).is_ok() {
+        core.engine.lock().flushed(point);
+    } else {
+        worker::flush_failed(core);
+    }
     loop {
         let Some(block) = desk.scratch.block_mut(0) else {
             return;

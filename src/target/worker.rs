@@ -11,13 +11,12 @@ use super::metadata;
 use super::Restore;
 use crate::dm::{
     atomic::Ordering, buffer::Span, dm_err_limited, dm_warn, io::Durability, kcopyd::CopyRange,
-    noio::NoIo, shared::Ref, time::now_ns, Bio, BioList, Status,
+    noio::NoIo, shared::Ref, time::now_ns, Bio, Status,
 };
 use crate::engine::{
     checkpoint::Purpose,
     copier::{Copy, CopyResult, BACKGROUND_JOBS},
     copying::{Background, CopyOutcome},
-    engine::SyncPoint,
     flushes::{FlushNeed, Settled},
     format::BLOCK_SECTORS,
     journal::{Commit, Written},
@@ -33,10 +32,10 @@ const LONGEST_SLEEP: u32 = 60_000;
 pub(super) fn run(core: Ref<Core>) {
     let _noio = NoIo::enter();
     let mut desk = core.desk.lock();
+    take_flushes(&core, &mut desk);
     take_ended(&core, &mut desk);
     take_copies(&core, &mut desk);
     take_commit(&core, &mut desk);
-    take_flush(&core, &mut desk);
     admit(&core, &mut desk);
     commit(&core, &mut desk);
     settle(&core, &mut desk);
@@ -57,11 +56,31 @@ fn sleep_until(core: &Ref<Core>, wake_at: u64) {
     core.job.kick_after(core, ms);
 }
 
+/// Source flushes, the host's and the target's own. Those that have failed come first, and before
+/// any completion that is taken in: they say what no other flush covers any more.
+fn take_flushes(core: &Core, desk: &mut Desk) {
+    let (own, mut ended) = {
+        let mut inbox = core.inbox.lock();
+        (inbox.flush.take(), ::core::mem::take(&mut inbox.ended))
+    };
+    let own = own.and_then(|ok| desk.flushing.take().map(|point| (point, ok)));
+    if let Some((_, false)) = own {
+        flush_failed(core);
+    }
+    while let Some(bio) = ended.pop() {
+        if bio.io().is_flush && bio.io().error.is_some() {
+            flush_failed(core);
+        }
+        desk.ended.push(bio);
+    }
+    if let Some((point, true)) = own {
+        core.engine.lock().flushed(point);
+    }
+}
+
 /// Requests whose I/O is done: overwrites, flushes, FUA writes.
 fn take_ended(core: &Core, desk: &mut Desk) {
-    let mut ended = BioList::new();
-    ended.append(&mut core.inbox.lock().ended);
-    while let Some(mut bio) = ended.pop() {
+    while let Some(mut bio) = desk.ended.pop() {
         let io = bio.io_mut();
         let error = io.error;
         let mut ok = error.is_none();
@@ -74,8 +93,7 @@ fn take_ended(core: &Core, desk: &mut Desk) {
         match io.sync {
             Some(point) if io.is_flush && ok => engine.flushed(point),
             Some(point) if io.is_flush => {
-                engine.flush_failed(&core.shared);
-                // With this the host is told of it.
+                // With this the host is told of what was lost, if it was lost before.
                 engine.settle(&core.shared, point, true);
             }
             _ => {}
@@ -150,26 +168,12 @@ fn take_commit(core: &Ref<Core>, desk: &mut Desk) {
     }
 }
 
-/// The target's own source flush is done.
-fn take_flush(core: &Core, desk: &mut Desk) {
-    let result = core.inbox.lock().flush.take();
-    if let (Some(ok), Some(point)) = (result, desk.flushing) {
-        desk.flushing = None;
-        flush_done(core, point, ok);
-    }
-}
-
-pub(super) fn flush_done(core: &Core, point: SyncPoint, ok: bool) {
-    let mut engine = core.engine.lock();
-    if ok {
-        engine.flushed(point);
-    } else {
-        engine.flush_failed(&core.shared);
-        dm_err_limited!(
-            core.name,
-            "source flush failed, its extents are copied again"
-        );
-    }
+pub(super) fn flush_failed(core: &Core) {
+    core.engine.lock().flush_failed(&core.shared);
+    dm_err_limited!(
+        core.name,
+        "source flush failed, what it should have covered is copied again"
+    );
 }
 
 /// Asks for each request that waits what it may do now.
