@@ -46,10 +46,27 @@ impl<S: Storage> Engine<S> {
         self.flush_pace.succeeded();
     }
 
-    /// A source flush has failed: what it should have covered is copied again, and the host's
-    /// next flush fails. What is under way may have lost a part of its data, so copies begin anew
-    /// and overwrites fail.
+    /// A source flush of the host's has failed: what it should have covered is copied again, and
+    /// if that was anything the host's next flush fails as well. What is under way may have lost a
+    /// part of its data, so copies begin anew and overwrites fail.
     pub fn flush_failed(&mut self, shared: &Shared<S>) {
+        if self.undo(shared) {
+            shared.count_loss();
+        }
+        shared.take_failed_flush();
+    }
+
+    /// A source flush of the target's own has failed. As [`Engine::flush_failed`], but the host's
+    /// next flush fails in any case: the device may have dropped data of the host's, who has not
+    /// seen this flush.
+    pub fn own_flush_failed(&mut self, shared: &Shared<S>) {
+        self.undo(shared);
+        shared.count_loss();
+        shared.take_failed_flush();
+    }
+
+    /// Returns whether anything was undone.
+    fn undo(&mut self, shared: &Shared<S>) -> bool {
         self.flush_pace.failed();
         self.errors.source = self.errors.source.saturating_add(1);
         self.copier.flush_failed();
@@ -58,10 +75,7 @@ impl<S: Storage> Engine<S> {
             shared.maps.set(Role::Cdm, run);
             lost |= !run.is_empty();
         });
-        if lost {
-            shared.count_loss();
-        }
-        shared.take_failed_flush();
+        lost
     }
 
     /// How a flush or FUA write that waits for `point` stands. `is_flush`: it tells the host of

@@ -271,7 +271,7 @@ impl World {
         ok: bool,
     ) -> Result<(), Stop> {
         if !ok {
-            self.source_flush_failed();
+            self.source_flush_failed(false);
             self.flush_done(request, false)?;
             return Ok(());
         }
@@ -289,9 +289,13 @@ impl World {
     }
 
     /// A source flush has failed, whoever sent it.
-    pub(super) fn source_flush_failed(&mut self) {
+    pub(super) fn source_flush_failed(&mut self, own: bool) {
         self.oracle.lost();
-        self.engine.flush_failed(&self.shared);
+        if own {
+            self.engine.own_flush_failed(&self.shared);
+        } else {
+            self.engine.flush_failed(&self.shared);
+        }
         self.delta.inexact();
     }
 

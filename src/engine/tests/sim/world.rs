@@ -531,7 +531,7 @@ impl World {
             OpKind::OwnFlush { .. } => {
                 self.trace(|| "own flush fails".into());
                 self.stats.source_flush_faults += 1;
-                self.source_flush_failed();
+                self.source_flush_failed(true);
             }
             OpKind::Copy { .. } => self.copy_done(op),
             OpKind::Commit { .. } => self.commit_done(op),
