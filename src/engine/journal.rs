@@ -101,6 +101,12 @@ impl<S: Storage> Engine<S> {
                 || self.may_finish(shared))
     }
 
+    /// Whether the blocks in use go around the end of the ring.
+    #[cfg(not(MODULE))]
+    pub fn journal_wraps(&self) -> bool {
+        self.superblock.tail % JOURNAL_BLOCKS > self.journal.sequence % JOURNAL_BLOCKS
+    }
+
     fn journal_used(&self) -> u64 {
         self.journal.sequence.saturating_sub(self.superblock.tail)
     }

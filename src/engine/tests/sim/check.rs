@@ -305,7 +305,9 @@ impl World {
         let dirty = self.source.is_dirty() || self.meta.is_dirty() || !self.ops.is_empty();
         stats.with_unflushed += u64::from(dirty || self.meta_coming.is_some());
         stats.in_checkpoint += u64::from(self.checkpoint.is_some() || self.meta.is_dirty());
-        stats.in_mode_change += u64::from(self.beginning);
+        let finishing = self.delta.restoring && self.shared.maps.count(Role::Cdm) == 0;
+        stats.in_mode_change += u64::from(self.beginning || finishing);
+        stats.wrapped += u64::from(self.engine.journal_wraps());
     }
 
     /// Loads what a crash has left and compares it; `None` if it is not formatted.

@@ -125,6 +125,8 @@ impl World {
     pub(super) fn format(&mut self) -> Result<(), Stop> {
         let (engine, shared) = blank(&self.params, self.settings);
         (self.engine, self.shared) = (engine, shared);
+        // Sooner around the end of the ring.
+        self.engine.journal.sequence = self.rng.below(JOURNAL_BLOCKS);
         let mut uuid = [0; 16];
         uuid[..8].copy_from_slice(&self.rng.bits().to_le_bytes());
         let clone = fingerprint();

@@ -32,4 +32,6 @@ pub mod worker;
 pub mod world;
 
 #[cfg(test)]
+mod formats;
+#[cfg(test)]
 mod lives;

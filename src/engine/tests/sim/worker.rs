@@ -37,7 +37,7 @@ impl World {
         }
     }
 
-    /// Group commit, and checkpoints when they are due.
+    /// Group commit, and checkpoints when they are due, or at any time.
     pub(super) fn commit(&mut self) {
         if self.checkpoint.is_some() {
             return;
@@ -45,8 +45,9 @@ impl World {
         let mut block = [0; BLOCK];
         match self.engine.next_commit(&self.shared, &mut block) {
             Commit::Nothing => {
-                let wants = !self.params.lazy_checkpoints || self.rng.below(200) == 0;
-                if wants && !self.engine.is_committing() && self.engine.wants_checkpoint() {
+                let eager = !self.params.lazy_checkpoints;
+                let wants = eager && (self.engine.wants_checkpoint() || self.rng.below(20) == 0);
+                if wants && !self.engine.is_committing() && self.recordable() {
                     self.checkpoint = Some(Checkpoint::new(Purpose::Running));
                 }
             }

@@ -42,8 +42,10 @@ pub struct Stats {
     pub with_unflushed: u64,
     /// Of these: in a checkpoint.
     pub in_checkpoint: u64,
-    /// Of these: at the start of a restore.
+    /// Of these: at the start or the end of a restore.
     pub in_mode_change: u64,
+    /// Of these: with a journal that goes around the end of its ring.
+    pub wrapped: u64,
     /// Crashes after which the life went on.
     pub crashes: u64,
     /// Requests of the host.
@@ -80,6 +82,7 @@ impl Stats {
             (&mut self.with_unflushed, other.with_unflushed),
             (&mut self.in_checkpoint, other.in_checkpoint),
             (&mut self.in_mode_change, other.in_mode_change),
+            (&mut self.wrapped, other.wrapped),
             (&mut self.crashes, other.crashes),
             (&mut self.requests, other.requests),
             (&mut self.failed_requests, other.failed_requests),
@@ -96,6 +99,31 @@ impl Stats {
         for (sum, more) in pairs {
             *sum += more;
         }
+    }
+}
+
+impl std::fmt::Display for Stats {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        writeln!(
+            f,
+            "lives: {}, steps: {}, host requests: {} ({} failed)",
+            self.lives, self.steps, self.requests, self.failed_requests
+        )?;
+        writeln!(
+            f,
+            "restores begun: {}, finished: {}, copies: {}, journal blocks: {}, checkpoints: {}",
+            self.restores, self.finished, self.copies, self.commits, self.checkpoints
+        )?;
+        writeln!(
+            f,
+            "suspends: {}, reloads: {}, crashes survived: {}, failed source flushes: {}",
+            self.suspends, self.reloads, self.crashes, self.source_flush_faults
+        )?;
+        write!(
+            f,
+            "of the crash points: {} with unflushed writes, {} in a checkpoint, {} with a wrapped journal, {} in a mode change",
+            self.with_unflushed, self.in_checkpoint, self.wrapped, self.in_mode_change
+        )
     }
 }
 

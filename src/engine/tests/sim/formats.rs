@@ -1,0 +1,204 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! What is written comes back, and damage is found.
+
+use super::disk::MetaDisk;
+use super::meta::{self, Loaded};
+use super::params::Params;
+use super::rng::Rng;
+use super::world::World;
+use crate::checkpoint::Purpose;
+use crate::engine::{Engine, Shared};
+use crate::format::{Block, Refusal, BLOCK};
+use crate::journal::Commit;
+use crate::maps::Role;
+use crate::plan::{Op, Request};
+use crate::requests::{Admission, Ticket};
+use crate::run::Run;
+use crate::settings::Settings;
+use crate::storage::Heap;
+use proptest::prelude::*;
+use std::rc::Rc;
+
+/// Two map blocks and a bit of a third.
+const EXTENTS: u64 = 2 * 32256 + 100;
+
+fn params() -> Params {
+    let mut params = Params::any(&mut Rng::new(1));
+    params.extent_sectors = 8;
+    params.length = EXTENTS * 8;
+    params
+}
+
+struct Device {
+    engine: Engine<Heap>,
+    shared: Shared<Heap>,
+    disk: MetaDisk,
+}
+
+impl Device {
+    fn formatted() -> Self {
+        let (mut engine, shared) = meta::blank(&params(), Settings::default());
+        engine.format(&shared, [7; 16], meta::fingerprint(), true);
+        let disk = MetaDisk::new(engine.layout().blocks());
+        let mut device = Self {
+            engine,
+            shared,
+            disk,
+        };
+        device.checkpoint(Purpose::Suspended);
+        device.checkpoint(Purpose::Activated);
+        device
+    }
+
+    fn checkpoint(&mut self, purpose: Purpose) {
+        let mut block = [0; BLOCK];
+        let mut from = 0;
+        while let Some((entry, place)) = self.engine.checkpoint_map(&self.shared, from, &mut block)
+        {
+            self.disk.write(place, Rc::new(block));
+            from = entry + 1;
+        }
+        let mut index = 0;
+        while let Some(place) = self.engine.checkpoint_table(index, &mut block) {
+            self.disk.write(place, Rc::new(block));
+            index += 1;
+        }
+        let place = self.engine.checkpoint_superblock(purpose, &mut block);
+        self.disk.flush();
+        self.disk.write_fua(place, Rc::new(block));
+    }
+
+    /// The host's first touch of `run`, through the journal.
+    fn touch(&mut self, run: Run) {
+        let request = Request {
+            op: Op::Write,
+            sectors: Run::new(run.start() * 8, run.len() * 8),
+            whole: false,
+        };
+        let mut ticket = Ticket::new(request);
+        while self.engine.admit(&self.shared, &mut ticket, 0) != Admission::Go {
+            let mut block = [0; BLOCK];
+            match self.engine.next_commit(&self.shared, &mut block) {
+                Commit::Write(place) => {
+                    self.disk.write_fua(place, Rc::new(block));
+                    self.engine.commit_written(&self.shared, true);
+                }
+                Commit::Checkpoint => self.checkpoint(Purpose::Running),
+                Commit::Nothing => panic!("it waits for nothing"),
+            }
+        }
+    }
+
+    fn load(&self) -> Result<Loaded, Refusal> {
+        load(&self.disk.view())
+    }
+
+    fn has_the_bits_of(&self, loaded: &Loaded) -> bool {
+        let words = EXTENTS.div_ceil(64);
+        self.shared.maps.state() == loaded.shared.maps.state()
+            && (0..2).all(|map| {
+                (0..words).all(|i| {
+                    self.shared.maps.numbered(map).word(i)
+                        == loaded.shared.maps.numbered(map).word(i)
+                })
+            })
+    }
+}
+
+fn load(device: &[Rc<Block>]) -> Result<Loaded, Refusal> {
+    let loaded = meta::load(device, &params(), Settings::default())?;
+    Ok(loaded.expect("it is formatted"))
+}
+
+fn run() -> impl Strategy<Value = Run> {
+    (0..EXTENTS, 1u64..400)
+        .prop_map(|(at, len)| Run::new(at, len).intersection(Run::new(0, EXTENTS)))
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(32))]
+
+    /// Touches come back from the journal, from a checkpoint, and from both.
+    #[test]
+    fn bits_come_back(before in prop::collection::vec(run(), 0..20), after in prop::collection::vec(run(), 0..20)) {
+        let mut device = Device::formatted();
+        before.iter().for_each(|run| device.touch(*run));
+        prop_assert!(device.has_the_bits_of(&device.load().unwrap()));
+        device.checkpoint(Purpose::Running);
+        prop_assert!(device.has_the_bits_of(&device.load().unwrap()));
+        after.iter().for_each(|run| device.touch(*run));
+        prop_assert!(device.has_the_bits_of(&device.load().unwrap()));
+        device.checkpoint(Purpose::Suspended);
+        let loaded = device.load().unwrap();
+        prop_assert!(device.has_the_bits_of(&loaded));
+        prop_assert_eq!(loaded.shared.maps.count(Role::Cdm), device.shared.maps.count(Role::Cdm));
+    }
+
+    /// After a clean shutdown a flipped bit is refused wherever something is read.
+    #[test]
+    fn damage_after_a_clean_shutdown_is_refused(runs in prop::collection::vec(run(), 1..5), at in 0..BLOCK, bit in 0u32..8) {
+        let mut device = Device::formatted();
+        runs.iter().for_each(|run| device.touch(*run));
+        device.checkpoint(Purpose::Suspended);
+        let view = device.disk.view();
+        let mut places: Vec<u64> = (0..258).collect();
+        places.extend((0..).map_while(|i| device.engine.table_place(i)));
+        let entries = 0..device.engine.layout().entries();
+        places.extend(entries.filter_map(|entry| device.engine.map_place(&device.shared, entry)));
+        for place in places {
+            let mut damaged = view.clone();
+            let mut block = *damaged[place as usize];
+            block[at] ^= 1u8 << bit;
+            damaged[place as usize] = Rc::new(block);
+            prop_assert!(meta::load(&damaged, &params(), Settings::default()).is_err(), "block {}", place);
+        }
+    }
+
+    /// A damaged journal block with good ones behind it is damage; the last one may be a crash.
+    #[test]
+    fn only_the_last_journal_block_may_be_torn(count in 2u64..20, which in 0u64..20, at in 0..BLOCK) {
+        let mut device = Device::formatted();
+        for i in 0..count {
+            device.touch(Run::one(i * 2));
+        }
+        let which = which % count;
+        let mut damaged = device.disk.view();
+        let place = (2 + which) as usize;
+        let mut block = *damaged[place];
+        block[at] ^= 1;
+        damaged[place] = Rc::new(block);
+        match load(&damaged) {
+            Ok(loaded) => {
+                prop_assert_eq!(which, count - 1);
+                prop_assert_eq!(loaded.torn, Some(place as u64));
+                prop_assert_eq!(loaded.shared.maps.count(Role::Cdm), count - 1);
+            }
+            Err(refusal) => {
+                prop_assert!(which < count - 1);
+                prop_assert_eq!(refusal, Refusal::JournalHole);
+            }
+        }
+    }
+}
+
+/// A full ring is emptied by a checkpoint, over and over.
+#[test]
+fn the_ring_goes_around() {
+    let mut device = Device::formatted();
+    for i in 0..1000 {
+        device.touch(Run::one(i * 3));
+        if i % 7 == 0 {
+            let loaded = device.load().unwrap();
+            assert!(device.has_the_bits_of(&loaded), "after touch {i}");
+        }
+    }
+    assert!(device.engine.journal.sequence >= 1000);
+}
+
+/// The same seed is the same life.
+#[test]
+fn a_seed_is_a_life() {
+    let live = || format!("{:?}", World::new(77, |_| {}).live().unwrap());
+    assert_eq!(live(), live());
+}
