@@ -106,6 +106,10 @@ pub(super) fn end_io<'b>(
     status: Status,
 ) -> EndVerdict<'b> {
     let io = bio.io_mut();
+    // What the device itself has failed counts, but for a request that would have had to block.
+    if !status.is_ok() && status != Status::AGAIN && !io.is_flush {
+        core.shared.count_host_error(io.from_clone);
+    }
     io.error = match status {
         Status::OK if is_lost(core, io) => Some(Status::IOERR),
         Status::OK => None,
@@ -115,10 +119,6 @@ pub(super) fn end_io<'b>(
         core.shared.note_failed_flush();
     }
     let status = io.error.unwrap_or(Status::OK);
-    // A request that must not block and would have to is no error of the device.
-    if io.error.is_some() && !io.is_flush && status != Status::AGAIN {
-        core.shared.count_host_error(io.from_clone);
-    }
     let overwrites = io.ticket.as_ref().is_some_and(Ticket::is_overwrite);
     let settled = match io.sync {
         None => true,

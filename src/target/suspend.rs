@@ -82,7 +82,7 @@ fn commit_all(core: &Core, desk: &mut Desk) {
     if core.io.flush(&core.devices.source).is_ok() {
         core.engine.lock().flushed(point);
     } else {
-        worker::flush_failed(core);
+        worker::own_flush_failed(core);
     }
     loop {
         let Some(block) = desk.scratch.block_mut(0) else {

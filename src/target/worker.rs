@@ -65,11 +65,11 @@ fn take_flushes(core: &Core, desk: &mut Desk) {
     };
     let own = own.and_then(|ok| desk.flushing.take().map(|point| (point, ok)));
     if let Some((_, false)) = own {
-        flush_failed(core);
+        own_flush_failed(core);
     }
     while let Some(bio) = ended.pop() {
         if bio.io().is_flush && bio.io().error.is_some() {
-            flush_failed(core);
+            core.engine.lock().flush_failed(&core.shared);
         }
         desk.ended.push(bio);
     }
@@ -168,8 +168,8 @@ fn take_commit(core: &Ref<Core>, desk: &mut Desk) {
     }
 }
 
-pub(super) fn flush_failed(core: &Core) {
-    core.engine.lock().flush_failed(&core.shared);
+pub(super) fn own_flush_failed(core: &Core) {
+    core.engine.lock().own_flush_failed(&core.shared);
     dm_err_limited!(
         core.name,
         "source flush failed, what it should have covered is copied again"
