@@ -9,17 +9,18 @@
 //!
 //! Locks: one mutex, a leaf; sleeps, so not from an I/O path.
 
-use super::{device::DevT, events::MappedDeviceId};
+use super::{device::DevT, events::TableId};
 use core::sync::atomic::{AtomicBool, Ordering};
 use kernel::{alloc::KVec, prelude::*, sync::global_lock};
 
 struct Claimed {
     dev: DevT,
-    by: MappedDeviceId,
+    /// A table of the mapped device that uses it.
+    by: TableId,
     /// How many table lines of that mapped device share it.
     lines: u32,
-    /// Whether one of them is active.
-    active: bool,
+    /// The table with the line that is active, if one is.
+    active: Option<TableId>,
 }
 
 global_lock! {
@@ -42,31 +43,31 @@ pub(super) fn init() {
 ///
 /// # Invariants
 ///
-/// Counted once in the entry of `CLAIMS` for `dev` and `by`.
+/// Counted once in the entry of `CLAIMS` for `dev` and the mapped device of `by`.
 pub struct Claim {
     dev: DevT,
-    by: MappedDeviceId,
-    /// The active line of its entry is this one's.
+    by: TableId,
+    /// This line has become active.
     active: bool,
 }
 
 impl Claim {
-    /// Claims `dev` for the mapped device `by`.
+    /// Claims `dev` for a line of the table `by`.
     ///
     /// # Errors
     ///
     /// `EBUSY`: another mapped device has claimed it. `ENOMEM`.
-    pub fn new(dev: DevT, by: MappedDeviceId) -> Result<Self> {
+    pub fn new(dev: DevT, by: TableId) -> Result<Self> {
         let mut claims = CLAIMS.lock();
         match claims.iter_mut().find(|claimed| claimed.dev == dev) {
-            Some(claimed) if claimed.by != by => return Err(EBUSY),
+            Some(claimed) if !claimed.by.same_device(by) => return Err(EBUSY),
             Some(claimed) => claimed.lines = claimed.lines.saturating_add(1),
             None => {
                 let claimed = Claimed {
                     dev,
                     by,
                     lines: 1,
-                    active: false,
+                    active: None,
                 };
                 claims.push(claimed, GFP_KERNEL)?;
             }
@@ -79,44 +80,37 @@ impl Claim {
         })
     }
 
-    /// Becomes the one active line.
+    /// Becomes the one active line. Call it when the table is resumed: then every other table of the
+    /// mapped device is suspended, so that it takes over from them.
     ///
     /// # Errors
     ///
-    /// `EBUSY`: another line is.
+    /// `EBUSY`: another line of the same table is.
     pub fn activate(&mut self) -> Result {
         if self.active {
             return Ok(());
         }
         let mut claims = CLAIMS.lock();
         match claims.iter_mut().find(|claimed| claimed.dev == self.dev) {
-            Some(claimed) if !claimed.active => claimed.active = true,
+            Some(claimed) if claimed.active != Some(self.by) => claimed.active = Some(self.by),
             _ => return Err(EBUSY),
         }
         self.active = true;
         Ok(())
     }
-
-    /// Another line may become active.
-    pub fn deactivate(&mut self) {
-        self.end(0);
-    }
-
-    fn end(&mut self, lines: u32) {
-        let mut claims = CLAIMS.lock();
-        let was_active = core::mem::take(&mut self.active);
-        claims.retain(|claimed| {
-            if claimed.dev == self.dev && claimed.by == self.by {
-                claimed.lines = claimed.lines.saturating_sub(lines);
-                claimed.active &= !was_active;
-            }
-            claimed.lines > 0
-        });
-    }
 }
 
 impl Drop for Claim {
     fn drop(&mut self) {
-        self.end(1);
+        let mut claims = CLAIMS.lock();
+        claims.retain(|claimed| {
+            if claimed.dev == self.dev {
+                claimed.lines = claimed.lines.saturating_sub(1);
+                if self.active && claimed.active == Some(self.by) {
+                    claimed.active = None;
+                }
+            }
+            claimed.lines > 0
+        });
     }
 }

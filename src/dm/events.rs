@@ -28,14 +28,26 @@ impl Events {
     }
 }
 
-/// Identity of a mapped device: equal for two tables of the same device, as in a live reload.
+/// Identity of a table: of which mapped device, and which of its tables.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub struct MappedDeviceId(usize);
+pub struct TableId {
+    device: usize,
+    table: usize,
+}
 
-impl MappedDeviceId {
+impl TableId {
     pub(super) fn of(lease: &Lease) -> Self {
-        // SAFETY: the lease keeps the table alive.
-        Self(unsafe { bindings::dm_table_get_md(lease.table()) } as usize)
+        let table = lease.table();
+        Self {
+            // SAFETY: the lease keeps the table alive.
+            device: unsafe { bindings::dm_table_get_md(table) } as usize,
+            table: table as usize,
+        }
+    }
+
+    /// Whether both are tables of the same mapped device, as in a live reload.
+    pub fn same_device(self, other: Self) -> bool {
+        self.device == other.device
     }
 }
 

@@ -40,7 +40,7 @@ pub use args::{parse_u64, word_bytes, word_text, Args};
 pub use bio::{Bio, CannotSplit, DoneBio, EndBio, EndVerdict, MapBio, Op, Verdict};
 pub use bio_list::BioList;
 pub use device::{BlockDevice, DevT, Device, ReadOnlyDevice};
-pub use events::{Events, MappedDeviceId, MappedName};
+pub use events::{Events, MappedName, TableId};
 pub use limits::{DeviceVisitor, Limits};
 pub use log::may_log;
 #[allow(unused_imports)] // A target need not use them all.

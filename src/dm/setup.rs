@@ -8,7 +8,7 @@ use kernel::{prelude::*, sync::Arc};
 use super::{
     bindings,
     device::{put, DevT, Device, Handle, ReadOnlyDevice},
-    events::{Events, MappedDeviceId, MappedName},
+    events::{Events, MappedName, TableId},
     lease::Lease,
     target::Target,
 };
@@ -185,9 +185,9 @@ impl<'a> Setup<'a> {
         MappedName::of(&self.line.lease)
     }
 
-    /// Identity of the mapped device.
-    pub fn mapped_device(&self) -> MappedDeviceId {
-        MappedDeviceId::of(&self.line.lease)
+    /// Identity of the table, and so of the mapped device.
+    pub fn table(&self) -> TableId {
+        TableId::of(&self.line.lease)
     }
 
     /// Number of bios that the target wants for each flush.

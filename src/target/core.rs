@@ -21,7 +21,7 @@ use crate::dm::{
     kcopyd::{CopyDone, CopyResult as CopyEnd, Kcopyd},
     queue::{new_job, Job, Kind, Queue},
     shared::Ref,
-    Bio, BioList, BlockDevice, Device, DoneBio, Events, MappedDeviceId, MappedName, ReadOnlyDevice,
+    Bio, BioList, BlockDevice, Device, DoneBio, Events, MappedName, ReadOnlyDevice, TableId,
 };
 use crate::engine::{
     copier::{CopyResult, BACKGROUND_JOBS, URGENT_JOBS},
@@ -109,7 +109,7 @@ pub(super) struct Desk {
 #[pin_data]
 pub(super) struct Core {
     pub(super) name: MappedName,
-    pub(super) mapped: MappedDeviceId,
+    pub(super) table: TableId,
     pub(super) events: Events,
     pub(super) devices: Devices,
     pub(super) features: Features,
@@ -140,7 +140,7 @@ pub(super) struct Core {
 impl Core {
     /// An initialiser; nothing is loaded yet.
     pub(super) fn new(
-        (name, mapped, events): (MappedName, MappedDeviceId, Events),
+        (name, table, events): (MappedName, TableId, Events),
         devices: Devices,
         shared: Shared<KernelMemory>,
         engine: Engine<KernelMemory>,
@@ -161,7 +161,7 @@ impl Core {
         let features = engine.features;
         Ok(try_pin_init!(Self {
             name,
-            mapped,
+            table,
             events,
             devices,
             features,

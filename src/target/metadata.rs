@@ -11,7 +11,7 @@ use crate::dm::{
     claims::Claim,
     dm_err, dm_info,
     io::{Durability, IoClient},
-    random, word_text, BlockDevice, Device, MappedDeviceId,
+    random, word_text, BlockDevice, Device, TableId,
 };
 use crate::engine::{
     checkpoint::Purpose,
@@ -119,7 +119,7 @@ pub(super) fn identify(
 }
 
 /// Whether another mapped device uses the metadata device.
-pub(super) fn is_claimed(devices: &Devices, by: MappedDeviceId) -> bool {
+pub(super) fn is_claimed(devices: &Devices, by: TableId) -> bool {
     Claim::new(devices.metadata.dev_t(), by).is_err()
 }
 

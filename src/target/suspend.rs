@@ -41,9 +41,6 @@ pub(super) fn postsuspend(core: &Owner<Core>) {
     drain(&this);
     let mut desk = core.desk.lock();
     desk.active = false;
-    if let Some(claim) = desk.claim.as_mut() {
-        claim.deactivate();
-    }
     if desk.loaded && core.engine.lock().metadata_mode() == MetadataMode::ReadWrite {
         for _ in 0..ROUNDS {
             commit_all(core, &mut desk);
@@ -125,15 +122,10 @@ pub(super) fn preresume(core: &Owner<Core>) -> Result {
             "the metadata device is in use by another restore target"
         );
     })?;
-    let taken_up = take_up(core, &mut desk);
-    if taken_up.is_ok() {
-        desk.active = true;
-        core.suspended.store(false, Ordering::Release);
-    } else if let Some(claim) = desk.claim.as_mut() {
-        // Another table, a better one perhaps, may be resumed instead.
-        claim.deactivate();
-    }
-    taken_up
+    take_up(core, &mut desk)?;
+    desk.active = true;
+    core.suspended.store(false, Ordering::Release);
+    Ok(())
 }
 
 /// Loads, the first time, and begins a new activation.
@@ -148,11 +140,11 @@ fn take_up(core: &Core, desk: &mut Desk) -> Result {
     Ok(())
 }
 
-/// The metadata device is this table line's from now on, until the next suspend.
+/// The metadata device is this table line's from now on, until another table is resumed.
 fn claim(core: &Core, desk: &mut Desk) -> Result {
     let claim = match desk.claim.take() {
         Some(claim) => claim,
-        None => Claim::new(core.devices.metadata.dev_t(), core.mapped)?,
+        None => Claim::new(core.devices.metadata.dev_t(), core.table)?,
     };
     desk.claim.insert(claim).activate()
 }

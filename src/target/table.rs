@@ -67,7 +67,7 @@ pub(super) fn construct(setup: &mut Setup<'_>, args: Args<'_>) -> Result<Owner<C
     let no_memory = |_| ENOMEM;
     let shared = Shared::<KernelMemory>::new(geometry).map_err(no_memory)?;
     let engine = Engine::new(geometry, features, settings).map_err(no_memory)?;
-    let identity = (setup.name(), setup.mapped_device(), setup.events());
+    let identity = (setup.name(), setup.table(), setup.events());
     Owner::new(Core::new(identity, devices, shared, engine)?)
 }
 
@@ -187,7 +187,7 @@ fn check_metadata(
     geometry: &Geometry,
     may_format: bool,
 ) -> Result {
-    if metadata::is_claimed(devices, setup.mapped_device()) {
+    if metadata::is_claimed(devices, setup.table()) {
         return setup.fail(
             c"Metadata device is in use by another restore device",
             EBUSY,
