@@ -74,6 +74,7 @@ pub fn choose(wanted: Option<&str>) -> Result<Kernel> {
         chosen = pick(&known, wanted);
     }
     let Some(kernel) = chosen else {
+        known.sort_by_key(numbers);
         let names: Vec<_> = known.iter().map(|kernel| &*kernel.release).collect();
         match wanted {
             Some(wanted) => bail!("no kernel {wanted}; there are: {}", names.join(" ")),

@@ -46,6 +46,12 @@ use anyhow::{bail, Context, Result};
 
 use process::{Line, Process};
 
+/// How often a machine is started that does not boot.
+const BOOTS: u32 = 3;
+
+/// Booting takes seconds.
+const BOOT_TIME: Duration = Duration::from_secs(90);
+
 /// How a machine came to its end.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum End {
@@ -125,18 +131,40 @@ pub struct Vm {
 }
 
 impl Vm {
-    /// Make the payload's image and start the machine.
+    /// Make the payload's image and start the machine; returns when its command is about to run.
+    ///
+    /// A machine that does not come that far is tried again: on a busy host an emulated one now
+    /// and then hangs in its firmware or in early boot, long before it meets anything of ours.
     ///
     /// # Errors
     ///
-    /// A file is missing, or QEMU cannot be started.
+    /// A file is missing, QEMU cannot be started, or the machine never boots.
     pub fn start(config: Config) -> Result<Self> {
         let dir = config.dir.clone();
         fs::create_dir_all(&dir).with_context(|| format!("cannot make {}", dir.display()))?;
+        payload::make(&config)?;
+        for _ in 1..BOOTS {
+            let mut vm = Self::spawn(&config)?;
+            if vm.is_up()? {
+                return Ok(vm);
+            }
+            drop(vm);
+            let kept = dir.join("console.no-boot.log");
+            fs::rename(dir.join("console.log"), &kept)?;
+            println!("the guest did not boot: once more ({})", kept.display());
+        }
+        let mut vm = Self::spawn(&config)?;
+        if !vm.is_up()? {
+            bail!("the guest does not boot: see {}", dir.display());
+        }
+        Ok(vm)
+    }
+
+    fn spawn(config: &Config) -> Result<Self> {
+        let dir = config.dir.clone();
         for old in ["exit", "console.log", "qemu.log"] {
             let _ = fs::remove_file(dir.join(old));
         }
-        payload::make(&config)?;
         let (process, input) = Process::spawn(config.qemu(accel())?, &dir.join("qemu.log"))?;
         Ok(Self {
             process,
@@ -147,6 +175,12 @@ impl Vm {
             log: fs::File::create(dir.join("output.log"))?,
             dir,
         })
+    }
+
+    /// Whether the machine comes to its command.
+    fn is_up(&mut self) -> Result<bool> {
+        let line = self.line_within(BOOT_TIME)?;
+        Ok(matches!(line, Ok(Some(line)) if line == payload::UP))
     }
 
     /// The next line that the guest's command writes; `None` after its last one.

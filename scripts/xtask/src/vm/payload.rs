@@ -12,6 +12,9 @@ use anyhow::{Context, Result};
 use super::config::{create_disk, Config};
 use crate::run;
 
+/// What the machine says before it runs its command.
+pub const UP: &str = "@up";
+
 /// The payload's image.
 pub fn image(config: &Config) -> PathBuf {
     config.dir.join("payload.img")
@@ -28,7 +31,12 @@ pub fn make(config: &Config) -> Result<()> {
     for (name, from) in &config.payload {
         bytes += place(from, &staging.join(name))?;
     }
-    fs::write(staging.join("command"), format!("{}\n", config.command))?;
+    let up = if config.terminal {
+        String::new()
+    } else {
+        format!("echo {UP}\n")
+    };
+    fs::write(staging.join("command"), format!("{up}{}\n", config.command))?;
     let image = image(config);
     create_disk(
         &image,
