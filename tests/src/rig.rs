@@ -166,6 +166,12 @@ impl Slice {
         dm::swap(&self.name, &self.part.line(0))
     }
 
+    /// The major number of its device, as of all mapped devices.
+    pub fn major(&self) -> &str {
+        let number = self.sysfs.rsplit('/').next().unwrap_or_default();
+        number.split(':').next().unwrap_or_default()
+    }
+
     /// What it has moved.
     pub fn moved(&self) -> Result<Moved> {
         stats::moved(&self.sysfs)
@@ -335,7 +341,7 @@ impl Rig {
     /// Sends a message that may be refused.
     pub fn try_message(&self, words: &str) -> Result<super::sh::Ran> {
         let sector = self.spec.table_start.to_string();
-        let mut args = vec!["message", self.name.as_str(), sector.as_str()];
+        let mut args = vec!["message", "--", self.name.as_str(), sector.as_str()];
         args.extend(words.split_whitespace());
         dm::run(&args)
     }
@@ -372,6 +378,11 @@ impl Rig {
         wait::for_condition("the restore is over", || Ok(self.status()?.mode == "tracking"))?;
         self.tracker.finish_restore();
         Ok(())
+    }
+
+    /// Its number, `<major>:<minor>`, as in the kernel log.
+    pub fn number(&self) -> &str {
+        self.sysfs.rsplit('/').next().unwrap_or_default()
     }
 
     /// What the three devices have moved.

@@ -9,7 +9,7 @@ use anyhow::Result;
 use clap::Parser;
 use dm_restore_tests::restart::guest::{self, Act};
 use dm_restore_tests::restart::history::History;
-use dm_restore_tests::restart::machine::{Machine, Tools};
+use dm_restore_tests::restart::machine::Machine;
 use dm_restore_tests::restart::plan;
 use libtest_mimic::{Arguments, Failed, Trial};
 use std::path::PathBuf;
@@ -70,7 +70,7 @@ fn trial(name: &str, test: fn() -> Result<()>) -> Trial {
 /// Killed once and then rebooted in good order, which loses nothing.
 fn reboots() -> Result<()> {
     let delta = plan::damaged_extents();
-    let mut machine = Machine::new("reboots", &Tools::find()?)?;
+    let mut machine = Machine::new("reboots")?;
     machine.kill_at(delta / 4, HOLD[0], 5)?;
     let restored = machine.clean_at(delta / 2)?;
     println!("rebooted with {restored} of {delta} extents restored");
@@ -80,7 +80,7 @@ fn reboots() -> Result<()> {
 /// Killed again and again, each time a little further on.
 fn kills() -> Result<()> {
     let delta = plan::damaged_extents();
-    let mut machine = Machine::new("kills", &Tools::find()?)?;
+    let mut machine = Machine::new("kills")?;
     for kill in 1..=KILLS {
         let target = delta * kill / (KILLS + 1);
         // Not always at the same place between two flushes.

@@ -12,50 +12,18 @@ use std::fs::File;
 use std::io::{BufWriter, Write};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
-use xtask::cli::KernelArg;
-use xtask::guest::Guest;
+use xtask::module;
+use xtask::setup::HandedDown;
 use xtask::vm::{create_disk, Config, Disk, Vm};
-use xtask::{module, paths, setup};
 
 const DISKS: [&str; 3] = ["source", "clone", "metadata"];
 const METADATA_BYTES: u64 = 8 << 20;
 /// A boot takes seconds; one that takes longer than this hangs.
 const LIMIT: Duration = Duration::from_secs(240);
 
-/// Kernel, module and this very program: what each boot needs.
-#[derive(Clone)]
-pub struct Tools {
-    guest: Guest,
-    payload: Vec<(String, PathBuf)>,
-}
-
-impl Tools {
-    /// Finds them; `cargo xtask test` says in the environment what it has built.
-    ///
-    /// # Errors
-    ///
-    /// There is no module or no guest image.
-    pub fn find() -> Result<Self> {
-        let kernel = KernelArg {
-            kernel: std::env::var("DM_RESTORE_KERNEL").ok(),
-        };
-        let module = match std::env::var_os("DM_RESTORE_MODULE") {
-            Some(path) => path.into(),
-            None => paths::build().join(module::FILE),
-        };
-        Ok(Self {
-            guest: setup::machine(&kernel)?.guest,
-            payload: vec![
-                (module::FILE.into(), module),
-                ("restart".into(), std::env::current_exe()?),
-            ],
-        })
-    }
-}
-
 /// A volume that lives through several boots.
 pub struct Machine {
-    tools: Tools,
+    handed: HandedDown,
     dir: PathBuf,
     history: History,
     /// What must be restored at the next boot, at least.
@@ -75,12 +43,13 @@ impl Machine {
     ///
     /// # Errors
     ///
-    /// The images cannot be made.
-    pub fn new(name: &str, tools: &Tools) -> Result<Self> {
-        let dir = paths::build().join("test").join("restart").join(name);
+    /// The images cannot be made, or this was not started by `cargo xtask test`.
+    pub fn new(name: &str) -> Result<Self> {
+        let handed = HandedDown::take()?;
+        let dir = handed.dir.join(name);
         std::fs::create_dir_all(&dir)?;
         let machine = Self {
-            tools: tools.clone(),
+            handed,
             dir,
             history: History::default(),
             restored: 0,
@@ -222,12 +191,15 @@ impl Machine {
     fn start(&self, act: &str) -> Result<Vm> {
         let history = self.dir.join("history");
         std::fs::write(&history, self.history.to_text())?;
-        let mut config = Config::new("restart", self.tools.guest.clone());
+        let mut config = Config::new("restart", self.handed.guest.clone());
         config.dir = self.dir.join("vm");
         config.memory = 512;
         config.timeout = LIMIT;
-        config.payload.clone_from(&self.tools.payload);
-        config.payload.push(("history".into(), history));
+        config.payload = vec![
+            (module::FILE.into(), self.handed.module.clone()),
+            ("restart".into(), std::env::current_exe()?),
+            ("history".into(), history),
+        ];
         for role in DISKS {
             let disk = Disk::new(role, self.image(role));
             config.disks.push(if role == "clone" {

@@ -11,7 +11,10 @@ mod flush;
 mod geometry;
 mod harness;
 mod meets;
+mod module_life;
 mod reads;
+mod refusals_metadata;
+mod refusals_table;
 mod writes;
 
 use anyhow::{Error, Result};
@@ -32,6 +35,8 @@ pub fn trials() -> Vec<Trial> {
         geometry::trials(),
         control::trials(),
         faults::trials(),
+        refusals_table::trials(),
+        refusals_metadata::trials(),
     ]
     .into_iter()
     .flatten()
@@ -40,7 +45,7 @@ pub fn trials() -> Vec<Trial> {
 
 /// Scenarios that must be alone, at the end of a run.
 pub fn trials_alone() -> Vec<Trial> {
-    Vec::new()
+    module_life::trials()
 }
 
 /// A scenario as a test.
