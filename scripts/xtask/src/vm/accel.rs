@@ -37,12 +37,15 @@ impl Accel {
 
     /// An emulated processor may stand still while the host is busy: no complaint about that
     /// before it is certain that something is wrong, and no panic when the timer interrupts that
-    /// early boot waits for are late.
+    /// early boot waits for are late. With two processors QEMU's translator now and then fails to
+    /// wake one up: a periodic tick does, and there is no switch to high resolution to hang in.
     pub(super) fn cmdline(self) -> &'static [&'static str] {
         match self {
             Self::Kvm => &[],
             Self::Tcg => &[
                 "no_timer_check",
+                "nohz=off",
+                "highres=off",
                 "rcupdate.rcu_cpu_stall_timeout=120",
                 "watchdog_thresh=60",
             ],
