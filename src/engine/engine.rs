@@ -92,7 +92,7 @@ impl<S: Storage> Shared<S> {
     pub fn is_settled(&self, point: SyncPoint) -> bool {
         let losses = self.losses.load(Ordering::Acquire);
         self.durable.load(Ordering::Acquire) >= point.mark
-            && self.failing.load(Ordering::Acquire) == 0
+            && !self.has_untaken_failure()
             && losses == point.losses
             && losses == self.reported.load(Ordering::Acquire)
     }
@@ -127,6 +127,11 @@ impl<S: Storage> Shared<S> {
     /// taken in before successes: one that came before a success may have emptied its hands.
     pub fn note_failed_flush(&self) {
         self.failing.fetch_add(1, Ordering::AcqRel);
+    }
+
+    /// Whether a source flush has failed that was not taken in yet.
+    pub(super) fn has_untaken_failure(&self) -> bool {
+        self.failing.load(Ordering::Acquire) > 0
     }
 
     /// A failure is taken in, noted or not.

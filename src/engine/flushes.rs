@@ -81,6 +81,9 @@ impl<S: Storage> Engine<S> {
     /// How a flush or FUA write that waits for `point` stands. `is_flush`: it tells the host of
     /// everything that was lost before it was submitted, not only of what was lost since.
     pub fn settle(&mut self, shared: &Shared<S>, point: SyncPoint, is_flush: bool) -> Settled {
+        if shared.has_untaken_failure() {
+            return Settled::Waiting;
+        }
         // One that was submitted before the loss says nothing about writes that were acknowledged
         // between the two: then the next flush fails as well.
         if shared.lost_since(point.losses) || (is_flush && shared.take_unreported()) {

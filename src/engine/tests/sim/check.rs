@@ -215,6 +215,11 @@ impl World {
             )
         });
         self.stats.live_checks += 1;
+        let mut status = String::new();
+        let written = self.engine.write_status(&self.shared, &mut status);
+        if written.is_err() || self.engine.restored(&self.shared) > self.geometry.extents() {
+            return Err(self.violation(&format!("status: {status}")));
+        }
         result.map_err(|text| self.violation(&text))
     }
 

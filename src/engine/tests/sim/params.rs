@@ -115,7 +115,7 @@ impl Params {
             &mut faults.meta_flush,
         ];
         for often in all {
-            *often = rng.pick(&[0, 0, 5, 50, 200]);
+            *often = rng.pick(&[0, 0, 0, 5, 50, 200, 600]);
         }
         faults
     }

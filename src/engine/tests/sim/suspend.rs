@@ -6,12 +6,13 @@ use super::disk::DataDisk;
 use super::meta::{self, Progress};
 use super::world::{OpKind, Stop, World};
 use crate::checkpoint::Purpose;
-use crate::flushes::FlushNeed;
 use crate::format::BLOCK;
 use crate::maps::{Mode, Role};
 
 /// More rounds than this mean that somebody waits for ever.
 const PATIENCE: u32 = 20_000;
+/// Flushes before the checkpoint of a clean shutdown.
+const ROUNDS: u32 = 3;
 
 impl World {
     /// Suspends, does something, resumes.
@@ -49,6 +50,11 @@ impl World {
         self.background();
         self.settle()?;
         self.progress()?;
+        self.idle_passes = if self.is_idle() {
+            self.idle_passes + 1
+        } else {
+            0
+        };
         self.after_step()
     }
 
@@ -64,31 +70,42 @@ impl World {
         Err(self.violation(&format!("requests {stuck:?} wait for ever")))
     }
 
-    /// Drains copies, flushes, commits, and makes the checkpoint of a clean shutdown.
+    /// Drains copies, flushes, commits, and makes the checkpoint of a clean shutdown. What cannot be
+    /// recorded in a few rounds is put back by it.
     fn postsuspend(&mut self) -> Result<(), Stop> {
+        self.until(Self::is_idle)?;
+        for _ in 0..ROUNDS {
+            if self.engine.has_uncommitted(&self.shared) {
+                let point = self.shared.sync_point();
+                self.submit(OpKind::OwnFlush { point });
+                self.until(Self::is_committed)?;
+            }
+        }
+        self.checkpoint_suspended()
+    }
+
+    fn until(&mut self, done: impl Fn(&Self) -> bool) -> Result<(), Stop> {
         for _ in 0..PATIENCE {
-            if self.is_drained() {
-                return self.checkpoint_suspended();
+            if done(self) {
+                return Ok(());
             }
             self.pass()?;
-            self.flush_if_needed();
         }
         Err(self.violation("the suspend waits for ever"))
     }
 
-    fn flush_if_needed(&mut self) {
-        let point = self.shared.sync_point();
-        let needed = self.engine.flush_need(&self.shared, self.now, true) == FlushNeed::Now;
-        if needed && self.ops.is_empty() {
-            self.submit(OpKind::OwnFlush { point });
-        }
+    fn is_idle(&self) -> bool {
+        self.ops.is_empty() && self.checkpoint.is_none() && !self.engine.is_copying()
     }
 
-    fn is_drained(&self) -> bool {
-        self.ops.is_empty()
-            && self.checkpoint.is_none()
-            && !self.engine.is_copying()
-            && !self.engine.has_uncommitted(&self.shared)
+    /// Nothing is left that could be recorded without another flush.
+    fn is_committed(&self) -> bool {
+        self.is_idle() && !self.engine.has_uncommitted(&self.shared) || self.is_idle_for_long()
+    }
+
+    /// The worker has had its chance to commit.
+    fn is_idle_for_long(&self) -> bool {
+        self.is_idle() && self.idle_passes > 3
     }
 
     fn checkpoint_suspended(&mut self) -> Result<(), Stop> {

@@ -225,6 +225,8 @@ pub struct World {
     /// A superblock that begins a restore may be on the device.
     pub(super) beginning: bool,
     pub(super) host_seen: bool,
+    /// The worker has found nothing to do so often.
+    pub(super) idle_passes: u32,
     pub(super) last_id: Stamp,
     last_op: u64,
     /// A broken promise that was found where it could not be returned.
@@ -264,6 +266,7 @@ impl World {
             formatting: false,
             beginning: false,
             host_seen: false,
+            idle_passes: 0,
             last_id: 2,
             last_op: 0,
             found: None,
