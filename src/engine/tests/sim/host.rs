@@ -348,6 +348,10 @@ impl World {
         let ok = !request.failed;
         self.trace(|| format!("request {id} done ok {ok}"));
         self.stats.failed_requests += u64::from(!ok);
+        if !ok && self.params.faults.none() {
+            self.found
+                .get_or_insert(format!("request {id} fails without a fault"));
+        }
         if request.op == Some(HostOp::Read) {
             return self.oracle.read_done(id);
         }

@@ -4,6 +4,7 @@
 
 use super::disk::DataDisk;
 use super::meta::{self, Progress};
+use super::params::Faults;
 use super::world::{OpKind, Stop, World};
 use crate::checkpoint::Purpose;
 use crate::format::BLOCK;
@@ -91,7 +92,7 @@ impl World {
             }
             self.pass()?;
         }
-        Err(self.violation("the suspend waits for ever"))
+        Err(self.violation("the target waits for ever"))
     }
 
     fn is_idle(&self) -> bool {
@@ -201,19 +202,17 @@ impl World {
         }
     }
 
-    /// Without faults a restore comes to its end, and everything that was sent is answered.
+    /// Everything that was sent is answered. Then the devices are back, and a restore comes to its
+    /// end.
     pub(super) fn come_to_an_end(&mut self) -> Result<(), Stop> {
         self.drain_host()?;
-        if !self.params.faults.none() {
-            return Ok(());
+        self.params.faults = Faults::default();
+        if !self.recordable() {
+            self.engine.quiesce(true);
+            self.postsuspend()?;
+            self.reload()?;
         }
         self.engine.set_paused(false);
-        for _ in 0..PATIENCE {
-            if self.shared.maps.state().mode == Mode::Tracking {
-                return Ok(());
-            }
-            self.pass()?;
-        }
-        Err(self.violation("the restore does not come to its end"))
+        self.until(|world| world.shared.maps.state().mode == Mode::Tracking)
     }
 }
