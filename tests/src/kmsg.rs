@@ -51,7 +51,7 @@ fn text(record: &[u8]) -> Option<String> {
 }
 
 /// What a kernel in good health never says.
-const TROUBLE: [&str; 14] = [
+const TROUBLE: [&str; 18] = [
     "WARNING:",
     "BUG:",
     "kernel BUG",
@@ -66,6 +66,10 @@ const TROUBLE: [&str; 14] = [
     "Trying to write to read-only block-device",
     "refcount_t",
     "bad page state",
+    "EXT4-fs error",
+    "Corruption detected",
+    "BTRFS error",
+    "BTRFS critical",
 ];
 
 /// The lines that must not be there.

@@ -8,7 +8,7 @@
 mod scenarios;
 
 use clap::Parser;
-use dm_restore_tests::{host, matrix};
+use dm_restore_tests::{host, matrix, watch};
 use libtest_mimic::{Arguments, Trial};
 use std::process::ExitCode;
 
@@ -31,6 +31,7 @@ fn main() -> ExitCode {
     // These need the module to themselves, and the last one looks back at the whole run.
     let alone = Arguments { test_threads: Some(1), ..args };
     let last = libtest_mimic::run(&alone, chosen(scenarios::trials_alone(), &filters));
+    watch::print_slowest(12);
     if shared.has_failed() || last.has_failed() {
         ExitCode::from(101)
     } else {

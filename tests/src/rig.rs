@@ -204,6 +204,7 @@ pub struct Rig {
     /// What must be.
     pub tracker: Tracker,
     device: Option<Device>,
+    active: bool,
     sysfs: String,
 }
 
@@ -267,7 +268,7 @@ impl Rig {
         }
         let mut next = || slices.remove(0);
         let (source, clone, metadata) = (next(), next(), next());
-        Ok(Self { spec, name, source, clone, metadata, tracker, device: None, sysfs: String::new() })
+        Ok(Self { spec, name, source, clone, metadata, tracker, device: None, active: false, sysfs: String::new() })
     }
 
     /// The table with the given optional words.
@@ -299,6 +300,7 @@ impl Rig {
     /// Makes the mapped device, with these optional words.
     pub fn create_with(&mut self, optional: &str) -> Result<()> {
         dm::ok(&["create", &self.name, "--table", &self.table(optional)])?;
+        self.active = true;
         self.device = Some(Device::open(&self.path())?);
         self.sysfs = stats::sysfs(&self.path())?;
         Ok(())
@@ -307,7 +309,15 @@ impl Rig {
     /// Takes the mapped device away: a clean shutdown. The slices stay.
     pub fn shut_down(&mut self) -> Result<()> {
         self.device = None;
-        dm::ok(&["remove", "--retry", &self.name]).map(drop)
+        dm::ok(&["remove", "--retry", &self.name])?;
+        self.active = false;
+        Ok(())
+    }
+
+    /// Closes the rig's own handle. While anybody has the device open, the kernel keeps what it has
+    /// cached of it; a file system that is mounted after a restore has begun must not find that.
+    pub fn let_go(&mut self) {
+        self.device = None;
     }
 
     /// Shuts down and makes the mapped device anew, with these optional words.
@@ -401,9 +411,8 @@ impl Rig {
 
     /// Takes everything away.
     pub fn close(mut self) -> Result<()> {
-        let had_device = self.device.is_some();
         self.release_slices();
-        if had_device {
+        if self.active {
             self.shut_down()?;
         }
         self.remove_slices()

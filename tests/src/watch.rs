@@ -5,21 +5,45 @@
 
 use std::fs;
 use std::sync::mpsc::{self, RecvTimeoutError, Sender};
+use std::sync::Mutex;
 use std::thread;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 /// Far beyond what any scenario takes.
 const LIMIT: Duration = Duration::from_secs(240);
 
 /// Watches until it is dropped.
 pub struct Watch {
+    name: String,
+    start: Instant,
     _alive: Sender<()>,
+}
+
+/// How long the scenarios took that have ended.
+static TIMES: Mutex<Vec<(Duration, String)>> = Mutex::new(Vec::new());
+
+impl Drop for Watch {
+    fn drop(&mut self) {
+        if let Ok(mut times) = TIMES.lock() {
+            times.push((self.start.elapsed(), std::mem::take(&mut self.name)));
+        }
+    }
+}
+
+/// Prints which scenarios took longest. Nothing is concluded from it.
+pub fn print_slowest(count: usize) {
+    let Ok(mut times) = TIMES.lock() else { return };
+    times.sort();
+    println!("longest:");
+    for (time, name) in times.iter().rev().take(count) {
+        println!("{:8.1} s  {name}", time.as_secs_f32());
+    }
 }
 
 /// Starts to watch over a scenario.
 pub fn over(name: &str) -> Watch {
     let (alive, ended) = mpsc::channel::<()>();
-    let name = name.to_string();
+    let (name, watched) = (name.to_string(), name.to_string());
     thread::spawn(move || {
         if ended.recv_timeout(LIMIT) == Err(RecvTimeoutError::Timeout) {
             // Blocked tasks, to the kernel log, which the host keeps.
@@ -28,5 +52,5 @@ pub fn over(name: &str) -> Watch {
             std::process::exit(101);
         }
     });
-    Watch { _alive: alive }
+    Watch { name: watched, start: Instant::now(), _alive: alive }
 }

@@ -104,6 +104,7 @@ impl Machine {
             }
         }
         self.ended(vm, &Ended::Killed, &noise)?;
+        round.cut_off();
         self.history.0.push(round);
         self.restored = restored;
         held.context("the machine was killed before the copy was held")

@@ -7,9 +7,11 @@ mod control;
 mod crossing;
 mod discards;
 mod faults;
+mod filesystems;
 mod flush;
 mod geometry;
 mod harness;
+mod io_load;
 mod meets;
 mod module_life;
 mod reads;
@@ -35,6 +37,8 @@ pub fn trials() -> Vec<Trial> {
         geometry::trials(),
         control::trials(),
         faults::trials(),
+        io_load::trials(),
+        filesystems::trials(),
         refusals_table::trials(),
         refusals_metadata::trials(),
     ]
