@@ -196,6 +196,26 @@ fn the_ring_goes_around() {
     assert!(device.engine.journal.sequence >= 1000);
 }
 
+/// A journal block that reaches the device after the metadata was taken up anew belongs to an
+/// activation that is over: its request was never acknowledged, and its clears may be untrue by now.
+#[test]
+fn a_block_that_comes_late_is_not_replayed() {
+    let mut device = Device::formatted();
+    device.touch(Run::one(1));
+    let before = device.disk.view();
+    let place = (2 + device.engine.journal.sequence % 256) as usize;
+    device.touch(Run::one(5));
+    let late = device.disk.view()[place].clone();
+    let mut loaded = load(&before).unwrap();
+    std::mem::swap(&mut device.engine, &mut loaded.engine);
+    std::mem::swap(&mut device.shared, &mut loaded.shared);
+    device.disk.restart(before);
+    device.checkpoint(Purpose::Activated);
+    device.disk.write_fua(place as u64, late);
+    let loaded = device.load().unwrap();
+    assert_eq!(loaded.shared.maps.count(Role::Cdm), 1);
+}
+
 /// The same seed is the same life.
 #[test]
 fn a_seed_is_a_life() {
