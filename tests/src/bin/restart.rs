@@ -82,7 +82,7 @@ fn kills() -> Result<()> {
     let delta = plan::damaged_extents();
     let mut machine = Machine::new("kills")?;
     for kill in 1..=KILLS {
-        let target = delta * kill / (KILLS + 1);
+        let target = delta * kill / (KILLS + 2);
         // Not always at the same place between two flushes.
         let writes = 3 + kill * 7 % 19;
         let hold = HOLD[(kill % 2) as usize];

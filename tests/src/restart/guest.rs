@@ -20,8 +20,10 @@ use std::time::Duration;
 
 /// Name of the mapped device.
 const NAME: &str = "restart";
-/// While the copy runs: KiB/s. Slow enough to be stopped at a wanted point.
-const COPY_RATE: u64 = 6144;
+/// While the copy runs: KiB/s. Slow enough to be stopped at a wanted point, also on a busy machine.
+const COPY_RATE: u64 = 2560;
+/// At first the copy stands still; few extents are under way at a time.
+const CORE_ARGS: &str = "6 copy_rate 1 copy_min_rate 0 copy_size 128";
 /// Between two operations of a writer.
 const PAUSE: Duration = Duration::from_millis(15);
 /// Sectors read at a time.
@@ -61,7 +63,7 @@ pub enum Act {
 pub fn run(act: &Act, history: &History) -> Result<()> {
     let volume = match act {
         Act::Begin { .. } => begin()?,
-        _ => Volume::create("0 4 copy_rate 1 copy_min_rate 0")?,
+        _ => Volume::create("0")?,
     };
     let status = volume.status()?;
     ensure!(status.mode == "restoring", "not restoring: {status:?}");
@@ -84,10 +86,12 @@ struct Volume {
 }
 
 impl Volume {
-    fn create(words: &str) -> Result<Self> {
+    fn create(features: &str) -> Result<Self> {
         let [metadata, source, clone] =
             ["metadata", "source", "clone"].map(|role| format!("/dev/disk/by-id/virtio-{role}"));
-        let table = format!("0 {LENGTH} restore {metadata} {source} {clone} {EXTENT} {words}");
+        let table = format!(
+            "0 {LENGTH} restore {metadata} {source} {clone} {EXTENT} {features} {CORE_ARGS}"
+        );
         dm::ok(&["create", NAME, "--table", &table])?;
         Ok(Self {
             device: Device::open(&dm::path(NAME))?,
@@ -180,7 +184,7 @@ impl Volume {
 
 /// A new volume: damaged, restore begun, copy held.
 fn begin() -> Result<Volume> {
-    let volume = Volume::create("2 format identical 4 copy_rate 1 copy_min_rate 0")?;
+    let volume = Volume::create("2 format identical")?;
     for run in plan::damaged() {
         volume.device.write(run.start, &host_data(run, DAMAGE))?;
     }
