@@ -13,6 +13,7 @@
 
 pub mod apt;
 pub mod cache;
+pub mod cargo;
 pub mod cli;
 pub mod demo;
 pub mod guest;

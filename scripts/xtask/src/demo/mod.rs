@@ -9,7 +9,6 @@
 //! Every promise is a check; one that fails ends the demo with an error.
 
 mod images;
-mod program;
 mod screen;
 mod summary;
 
@@ -25,10 +24,13 @@ use crate::cache::Lock;
 use crate::cli::KernelArg;
 use crate::guest::Guest;
 use crate::vm::{Config, Vm};
-use crate::{module, paths, setup};
+use crate::{cargo, module, paths, setup};
 use images::Images;
 use screen::Screen;
 use summary::Summary;
+
+/// What runs in the guest.
+const PROGRAM: &str = "demo-guest";
 
 /// Run the demo.
 ///
@@ -41,7 +43,7 @@ pub fn run(kernel: &KernelArg) -> Result<ExitCode> {
     let mut stage = Stage {
         payload: vec![
             (module::FILE.into(), module.stripped),
-            ("demo-guest".into(), program::build()?),
+            (PROGRAM.into(), program()?),
         ],
         guest: setup.guest,
         screen: Screen::new(),
@@ -62,6 +64,14 @@ pub fn run(kernel: &KernelArg) -> Result<ExitCode> {
         clock.elapsed().as_secs_f64()
     ));
     Ok(ExitCode::SUCCESS)
+}
+
+/// The program that runs in the guest (SQLite is compiled into it, which takes a minute the first
+/// time).
+fn program() -> Result<PathBuf> {
+    let mut found = cargo::programs("demo program", "qemu/demo", &["--features", "guest"])?;
+    let path = found.remove(PROGRAM);
+    path.with_context(|| format!("there is no {PROGRAM}"))
 }
 
 /// What both boots need.
@@ -119,7 +129,7 @@ impl Stage {
         config.disks = disks;
         config.payload.clone_from(&self.payload);
         config.command = format!(
-            "modprobe -a dm-mod ext4 && insmod /payload/{} && exec /payload/demo-guest {act}",
+            "modprobe -a dm-mod ext4 && insmod /payload/{} && exec /payload/{PROGRAM} {act}",
             module::FILE
         );
         let mut told = Told::default();

@@ -4,13 +4,10 @@
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
-use std::process::{Command, Stdio};
 
-use anyhow::{bail, Context, Result};
-use serde_json::Value;
+use anyhow::{Context, Result};
 
-use crate::paths;
-use crate::progress::Step;
+use crate::{cargo, paths};
 
 /// The package's name.
 const PACKAGE: &str = "dm-restore-tests";
@@ -36,47 +33,8 @@ impl Programs {
 ///
 /// They do not compile; cargo has said why.
 pub fn build() -> Result<Programs> {
-    let manifest = paths::repo().join("tests/Cargo.toml");
-    if !manifest.exists() {
+    if !paths::repo().join("tests/Cargo.toml").exists() {
         return Ok(Programs(BTreeMap::new()));
     }
-    let step = Step::spinner("test programs");
-    // The profile is in the workspace's Cargo.toml.
-    let output = Command::new("cargo")
-        .args(["build", "--quiet", "--profile", "guest", "--bins"])
-        .args(["--message-format", "json-render-diagnostics"])
-        .arg("--manifest-path")
-        .arg(manifest)
-        .stdin(Stdio::null())
-        .stderr(Stdio::inherit())
-        .output()
-        .context("cannot run cargo")?;
-    if !output.status.success() {
-        bail!("the test programs do not build");
-    }
-    step.done();
-    let text = String::from_utf8_lossy(&output.stdout);
-    Ok(Programs(text.lines().filter_map(executable).collect()))
-}
-
-/// One message of cargo, if it is about a program.
-fn executable(message: &str) -> Option<(String, PathBuf)> {
-    let message: Value = serde_json::from_str(message).ok()?;
-    let path = message.get("executable")?.as_str()?;
-    let name = message.get("target")?.get("name")?.as_str()?;
-    Some((name.to_owned(), path.into()))
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn messages_of_cargo() {
-        let program =
-            r#"{"reason":"compiler-artifact","target":{"name":"io"},"executable":"/t/io"}"#;
-        assert_eq!(executable(program), Some(("io".into(), "/t/io".into())));
-        let library = r#"{"reason":"compiler-artifact","target":{"name":"l"},"executable":null}"#;
-        assert_eq!(executable(library), None);
-    }
+    cargo::programs("test programs", "tests", &[]).map(Programs)
 }
