@@ -9,10 +9,10 @@
 //!
 //! Clears that are not durable yet are put back into what is written.
 
-use super::engine::{Engine, MetadataMode, Shared};
 use super::format::mapblock::{self, extents_of, WORDS_PER_BLOCK};
 use super::format::table::{self, Entry, ENTRIES_PER_BLOCK};
 use super::format::Block;
+use super::machine::{Engine, MetadataMode, Shared};
 use super::maps::{Mode, Role};
 use super::run::Run;
 use super::storage::Storage;

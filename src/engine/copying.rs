@@ -4,8 +4,8 @@
 
 use super::clears::{Cause, Clear, MAX_CLEARS};
 use super::copier::{Copy, CopyResult, Next};
-use super::engine::{Engine, MetadataMode, Shared};
 use super::format::BLOCK_SECTORS;
+use super::machine::{Engine, MetadataMode, Shared};
 use super::maps::{Mode, Role};
 use super::run::Run;
 use super::settings::BadWord;

@@ -7,7 +7,7 @@
 //! that clears which are not durable stay few and young.
 
 use super::clears::MAX_CLEARS;
-use super::engine::{Engine, MetadataMode, Shared, SyncPoint};
+use super::machine::{Engine, MetadataMode, Shared, SyncPoint};
 use super::maps::{Mode, Role};
 use super::storage::Storage;
 

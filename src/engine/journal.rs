@@ -10,11 +10,11 @@
 //! - A block is retried with the same bytes, then never touched again.
 
 use super::clears::{Cause, Clear};
-use super::engine::{Engine, MetadataMode, Shared};
 use super::format::event::Event;
 use super::format::journal::{Place, Writer};
 use super::format::layout::JOURNAL_BLOCKS;
 use super::format::Block;
+use super::machine::{Engine, MetadataMode, Shared};
 use super::maps::{Mode, Role};
 use super::storage::Storage;
 
@@ -117,7 +117,7 @@ impl<S: Storage> Engine<S> {
         maps.state().mode == Mode::Restoring
             && maps.count(Role::Cdm) == 0
             && self.clears.covered() == self.clears.completed()
-            && self.holds.len() == 0
+            && self.holds.is_empty()
     }
 
     fn fill(&mut self, block: &mut Block, may_finish: bool) -> Commit {

@@ -8,7 +8,6 @@
 //! written before that, so what is refused stays as it was.
 
 use super::bitmap::WORD_BITS;
-use super::engine::{Engine, MetadataMode, Shared};
 use super::format::event::Event;
 use super::format::fingerprint::Fingerprint;
 use super::format::journal::{Place, Reader};
@@ -18,6 +17,7 @@ use super::format::superblock::Superblock;
 use super::format::table::{self, Entry, ENTRIES_PER_BLOCK};
 use super::format::{bytes, Block, Refusal};
 use super::geometry::Geometry;
+use super::machine::{Engine, MetadataMode, Shared};
 use super::maps::{Maps, Mode, Role, State};
 use super::run::Run;
 use super::storage::Storage;

@@ -8,6 +8,7 @@
 //! | question | file |
 //! |---|---|
 //! | what happens to a request? | [`plan`], and [`requests`] for what cannot go at once |
+//! | how does it all fit together? | [`machine`] |
 //! | what is copied next? | [`copier`], [`copying`], [`pace`] |
 //! | when is something durable? | [`touches`], [`clears`], [`flushes`], [`journal`], [`checkpoint`] |
 //! | what survives a crash? | [`load`] |
@@ -23,13 +24,14 @@ mod checksum;
 pub mod clears;
 pub mod copier;
 pub mod copying;
-pub mod engine;
+
 pub mod flushes;
 pub mod format;
 pub mod geometry;
 pub mod holds;
 pub mod journal;
 pub mod load;
+pub mod machine;
 pub mod maps;
 pub mod pace;
 pub mod plan;

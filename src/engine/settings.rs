@@ -159,11 +159,12 @@ pub fn is_core_arg(key: &[u8]) -> bool {
     CORE_ARGS.iter().any(|(name, ..)| name.as_bytes() == key)
 }
 
+/// What was read, or why it was refused, with the word at fault if it is one.
+pub type Parsed<'a, T> = Result<T, (BadWord, Option<&'a [u8]>)>;
+
 /// Reads the optional end of a table line:
 /// `[<#features> <feature>... [<#core args> <key> <value>...]]`.
-///
-/// The error names the word at fault, if it is one.
-pub fn parse<'a, I>(mut words: I) -> Result<(Features, Settings), (BadWord, Option<&'a [u8]>)>
+pub fn parse<'a, I>(mut words: I) -> Parsed<'a, (Features, Settings)>
 where
     I: Iterator<Item = &'a [u8]>,
 {
@@ -174,8 +175,6 @@ where
         None => Ok((features, settings)),
     }
 }
-
-type Parsed<'a, T> = Result<T, (BadWord, Option<&'a [u8]>)>;
 
 fn parse_features<'a>(words: &mut impl Iterator<Item = &'a [u8]>) -> Parsed<'a, Features> {
     let mut features = Features::default();

@@ -2,7 +2,7 @@
 
 //! The status line.
 
-use super::engine::{Engine, MetadataMode, Shared};
+use super::machine::{Engine, MetadataMode, Shared};
 use super::maps::{Mode, Role};
 use super::settings;
 use super::storage::Storage;

@@ -6,7 +6,7 @@ use super::core::{Core, Desk};
 use super::metadata;
 use crate::dm::{atomic::Ordering, dm_err, noio::NoIo, shared::Owner, word_bytes, word_text, Args};
 use crate::engine::{
-    checkpoint::CannotBegin, engine::MetadataMode, maps::Mode, settings::is_core_arg,
+    checkpoint::CannotBegin, machine::MetadataMode, maps::Mode, settings::is_core_arg,
 };
 use kernel::prelude::*;
 

@@ -25,7 +25,7 @@ use crate::dm::{
 };
 use crate::engine::{
     copier::{CopyResult, BACKGROUND_JOBS, URGENT_JOBS},
-    engine::{Engine, Shared, SyncPoint},
+    machine::{Engine, Shared, SyncPoint},
     settings::{self, Features},
 };
 use ::core::fmt;

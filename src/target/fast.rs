@@ -9,7 +9,7 @@ use super::core::Core;
 use super::Restore;
 use crate::dm::shared::Owner;
 use crate::dm::{EndBio, EndVerdict, MapBio, Op, Status, Verdict};
-use crate::engine::engine::SyncPoint;
+use crate::engine::machine::SyncPoint;
 use crate::engine::plan::{self, plan, Plan, Request, Route};
 use crate::engine::requests::Ticket;
 use crate::engine::run::Run;
@@ -23,7 +23,7 @@ pub(crate) struct Io {
     pub(super) sync: Option<SyncPoint>,
     /// A flush: it also stands for data that other requests have written.
     pub(super) is_flush: bool,
-    /// Losses when it was sent, see [`Shared::lost_since`](crate::engine::engine::Shared).
+    /// Losses when it was sent, see [`Shared::lost_since`](crate::engine::machine::Shared).
     losses: u64,
     /// It reads from the clone.
     pub(super) from_clone: bool,

@@ -15,7 +15,6 @@ use crate::dm::{
 };
 use crate::engine::{
     checkpoint::Purpose,
-    engine::Engine,
     format::{
         bytes,
         fingerprint::{Fingerprint, SAMPLES},
@@ -25,6 +24,7 @@ use crate::engine::{
     },
     geometry::Geometry,
     load::check_identity,
+    machine::Engine,
 };
 use kernel::prelude::*;
 

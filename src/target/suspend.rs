@@ -22,9 +22,9 @@ use crate::dm::{
 use crate::dm::{buffer::Span, io::Durability};
 use crate::engine::{
     checkpoint::Purpose,
-    engine::MetadataMode,
     format::BLOCK_SECTORS,
     journal::{Commit, Written},
+    machine::MetadataMode,
 };
 use kernel::prelude::*;
 

@@ -11,9 +11,9 @@ use crate::dm::{
     ReadOnlyDevice, Setup,
 };
 use crate::engine::{
-    engine::{Engine, Shared},
     format::{layout::Layout, BLOCK},
     geometry::{BadGeometry, Geometry, MAX_EXTENTS},
+    machine::{Engine, Shared},
     settings,
 };
 use kernel::prelude::*;

@@ -5,7 +5,7 @@
 use super::disks::Part;
 use super::io::{Buffer, Device};
 use anyhow::{anyhow, Context, Result};
-use dm_restore_engine::engine::{Engine, Shared};
+use dm_restore_engine::machine::{Engine, Shared};
 use dm_restore_engine::format::{layout::Layout, superblock::Superblock, Block, Refusal, BLOCK, BLOCK_SECTORS};
 use dm_restore_engine::geometry::Geometry;
 use dm_restore_engine::maps::Mode;

@@ -146,5 +146,5 @@ fn an_extent_larger_than_a_copy_is_copied_in_pieces_and_cleared_once() {
     let third = world.copier.next_piece(0).unwrap();
     assert_eq!(third.sectors, Run::new(240, 16));
     assert!(matches!(world.done(third, OK, 0), Next::Done(ended) if ended.extents == Run::one(3)));
-    assert_eq!(world.holds.len(), 0);
+    assert!(world.holds.is_empty());
 }

@@ -5,8 +5,8 @@
 use super::disk::Stamp;
 use super::oracle;
 use super::world::{Op, OpKind, Stop, World};
-use crate::engine::SyncPoint;
 use crate::flushes::Settled;
+use crate::machine::SyncPoint;
 use crate::plan::{plan, Op as HostOp, Request as Planned, Route};
 use crate::requests::Ticket;
 use crate::run::Run;

@@ -5,13 +5,13 @@
 use super::params::Params;
 use super::world::{Stop, World};
 use crate::checkpoint::Purpose;
-use crate::engine::{Engine, MetadataMode, Shared};
 use crate::format::fingerprint::Fingerprint;
 use crate::format::layout::{JOURNAL_BLOCKS, SUPERBLOCKS};
 use crate::format::superblock::Superblock;
 use crate::format::{Block, Refusal, BLOCK};
 use crate::geometry::Geometry;
 use crate::load::check_identity;
+use crate::machine::{Engine, MetadataMode, Shared};
 use crate::settings::{Features, Settings};
 use crate::storage::Heap;
 use std::rc::Rc;
