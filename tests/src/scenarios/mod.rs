@@ -17,6 +17,7 @@ mod module_life;
 mod reads;
 mod refusals_metadata;
 mod refusals_table;
+mod reloads;
 mod writes;
 
 use anyhow::{Error, Result};
@@ -27,7 +28,13 @@ use libtest_mimic::{Failed, Trial};
 
 /// Scenarios that stand next to each other.
 pub fn trials() -> Vec<Trial> {
-    let cells = [reads::cells(), writes::cells(), discards::cells(), flush::cells()].concat();
+    let cells = [
+        reads::cells(),
+        writes::cells(),
+        discards::cells(),
+        flush::cells(),
+    ]
+    .concat();
     [
         harness::trials(),
         cells::trials(cells),
@@ -38,6 +45,7 @@ pub fn trials() -> Vec<Trial> {
         control::trials(),
         faults::trials(),
         io_load::trials(),
+        reloads::trials(),
         filesystems::trials(),
         refusals_table::trials(),
         refusals_metadata::trials(),
@@ -74,8 +82,13 @@ fn on(spec: Spec, scenario: impl FnOnce(&mut Rig) -> Result<()>) -> Result<()> {
 }
 
 fn explained(error: Error, rig: &Rig, log: &mut Log) -> Error {
-    let status = rig.status().map_or_else(|error| format!("{error:#}"), |status| format!("{status:?}"));
+    let status = rig
+        .status()
+        .map_or_else(|error| format!("{error:#}"), |status| format!("{status:?}"));
     let lines = log.lines().unwrap_or_default();
     let last = lines.len().saturating_sub(8);
-    anyhow::anyhow!("{error:#}\n  status: {status}\n  kernel: {}", lines[last..].join("\n  kernel: "))
+    anyhow::anyhow!(
+        "{error:#}\n  status: {status}\n  kernel: {}",
+        lines[last..].join("\n  kernel: ")
+    )
 }

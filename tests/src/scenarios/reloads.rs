@@ -1,0 +1,86 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! Suspends and reloads in the middle of a restore that the host writes in.
+
+use super::{on, trial};
+use anyhow::{ensure, Result};
+use dm_restore_tests::disks::Blocks;
+use dm_restore_tests::dm;
+use dm_restore_tests::rig::{Rig, Spec};
+use dm_restore_tests::{sh, wait};
+use libtest_mimic::Trial;
+
+/// All of them.
+pub fn trials() -> Vec<Trial> {
+    vec![trial(
+        "reloads::under_load_in_the_middle",
+        under_load_in_the_middle,
+    )]
+}
+
+/// How often the table is replaced.
+const RELOADS: u64 = 8;
+/// Length of the volume: 32 MiB.
+const LENGTH: u64 = 32 << 11;
+/// A copy that the reloads interrupt, and that does not end before they do.
+const RATE: u64 = 64;
+
+/// fio checks what it has written while tables come and go, with and without flushing suspends.
+/// Not a restored extent is lost on the way, and no request fails.
+fn under_load_in_the_middle() -> Result<()> {
+    let spec = Spec::new(Blocks::B512, 128).length(LENGTH);
+    let spec = spec.core("copy_rate", RATE).core("copy_min_rate", 0);
+    on(spec.features("format"), |rig| {
+        rig.start_restore()?;
+        let line = format!(
+            "fio --name=load --filename={} --direct=1 --ioengine=libaio --iodepth=8 --numjobs=1 \
+             --rw=randwrite --bsrange=512-64k --size=16m --verify=crc32c --verify_fatal=1 \
+             --verify_backlog=32 --randseed=7 --minimal",
+            rig.path()
+        );
+        let load = wait::background("fio", move || sh::shell(&line));
+        let reloaded = reload_again_and_again(rig);
+        load.join()??;
+        reloaded?;
+        rig.message("copy_rate 0")?;
+        wait::for_condition("the restore is over", || {
+            Ok(rig.status()?.mode == "tracking")
+        })?;
+        let status = rig.status()?;
+        let errors = (
+            status.clone_errors,
+            status.source_errors,
+            status.metadata_errors,
+        );
+        ensure!(errors == (0, 0, 0), "{status:?}");
+        // Behind fio's part nobody wrote: that is the clone's.
+        rig.tracker.finish_restore();
+        rig.check(LENGTH / 2..LENGTH)?;
+        rig.shut_down()?;
+        rig.check_maps_against_disks().map(drop)
+    })
+}
+
+fn reload_again_and_again(rig: &Rig) -> Result<()> {
+    let mut restored = 0;
+    for reload in 0..RELOADS {
+        let jobs = 1 + reload;
+        let words = format!("0 6 copy_jobs {jobs} copy_rate {RATE} copy_min_rate 0");
+        dm::ok(&["load", &rig.name, "--table", &rig.table(&words)])?;
+        if reload % 2 == 0 {
+            rig.suspend()?;
+        } else {
+            dm::ok(&["suspend", "--nolockfs", "--noflush", &rig.name])?;
+        }
+        rig.resume()?;
+        let status = rig.status()?;
+        ensure!(status.mode == "restoring", "{status:?}");
+        ensure!(status.core["copy_jobs"] == jobs, "{status:?}");
+        ensure!(
+            status.restored >= restored,
+            "{restored} extents were restored before: {status:?}"
+        );
+        restored = status.restored;
+    }
+    Ok(())
+}
