@@ -196,6 +196,31 @@ fn the_ring_goes_around() {
     assert!(device.engine.journal.sequence >= 1000);
 }
 
+/// A torn block is zeroed when the metadata is taken up: left as it is, it would be damage after the
+/// next clean shutdown.
+#[test]
+fn a_torn_block_must_be_zeroed() {
+    for zeroed in [false, true] {
+        let mut device = Device::formatted();
+        device.touch(Run::one(1));
+        let place = 2 + (device.engine.journal.sequence + 255) % 256;
+        let mut block = *device.disk.view()[place as usize];
+        block[100] ^= 1;
+        device.disk.write_fua(place, Rc::new(block));
+        let loaded = device.load().unwrap();
+        assert_eq!(loaded.torn, Some(place));
+        (device.engine, device.shared) = (loaded.engine, loaded.shared);
+        if zeroed {
+            device.disk.write_fua(place, Rc::new([0; BLOCK]));
+        }
+        device.checkpoint(Purpose::Activated);
+        device.checkpoint(Purpose::Suspended);
+        let refused = device.load().err();
+        let expected = (!zeroed).then_some(Refusal::JournalDamagedClean);
+        assert_eq!(refused, expected);
+    }
+}
+
 /// A journal block that reaches the device after the metadata was taken up anew belongs to an
 /// activation that is over: its request was never acknowledged, and its clears may be untrue by now.
 #[test]
