@@ -18,7 +18,7 @@ pub fn trials() -> Vec<Trial> {
     )]
 }
 
-/// How often the table is replaced.
+/// How often the table is replaced, at least: it goes on while there is load.
 const RELOADS: u64 = 8;
 /// Length of the volume: 32 MiB.
 const LENGTH: u64 = 32 << 11;
@@ -39,7 +39,7 @@ fn under_load_in_the_middle() -> Result<()> {
             rig.path()
         );
         let load = wait::background("fio", move || sh::shell(&line));
-        let reloaded = reload_again_and_again(rig);
+        let reloaded = reload_again_and_again(rig, &load);
         load.join()??;
         reloaded?;
         rig.message("copy_rate 0")?;
@@ -61,10 +61,13 @@ fn under_load_in_the_middle() -> Result<()> {
     })
 }
 
-fn reload_again_and_again(rig: &Rig) -> Result<()> {
+fn reload_again_and_again<T>(rig: &Rig, load: &wait::Background<T>) -> Result<()> {
     let mut restored = 0;
-    for reload in 0..RELOADS {
-        let jobs = 1 + reload;
+    for reload in 0.. {
+        if reload >= RELOADS && load.is_done() {
+            break;
+        }
+        let jobs = 1 + reload % 4;
         let words = format!("0 6 copy_jobs {jobs} copy_rate {RATE} copy_min_rate 0");
         dm::ok(&["load", &rig.name, "--table", &rig.table(&words)])?;
         if reload % 2 == 0 {
