@@ -8,6 +8,7 @@ use super::params::Params;
 use super::rng::Rng;
 use super::world::World;
 use crate::checkpoint::Purpose;
+use crate::flushes::Settled;
 use crate::format::{Block, Refusal, BLOCK};
 use crate::journal::Commit;
 use crate::machine::{Engine, Shared};
@@ -239,6 +240,24 @@ fn a_block_that_comes_late_is_not_replayed() {
     device.disk.write_fua(place as u64, late);
     let loaded = device.load().unwrap();
     assert_eq!(loaded.shared.maps.count(Role::Cdm), 1);
+}
+
+/// The target's own flush fails with nothing to undo: data of the host's may be gone all the same.
+#[test]
+fn the_host_hears_of_a_failed_flush_of_the_targets_own() {
+    let mut device = Device::formatted();
+    let before = device.shared.sync_point();
+    device.shared.note_failed_flush();
+    let settle = |device: &mut Device, point| device.engine.settle(&device.shared, point, true);
+    assert!(!device.shared.is_settled(before));
+    assert_eq!(settle(&mut device, before), Settled::Waiting);
+    device.engine.own_flush_failed(&device.shared);
+    let after = device.shared.sync_point();
+    assert_eq!(settle(&mut device, before), Settled::Failed, "sent before");
+    assert!(!device.shared.is_settled(after));
+    assert_eq!(settle(&mut device, after), Settled::Failed, "sent after");
+    assert_eq!(settle(&mut device, after), Settled::Durable, "told once");
+    assert!(device.shared.is_settled(after));
 }
 
 /// The same seed is the same life.

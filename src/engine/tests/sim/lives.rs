@@ -55,6 +55,22 @@ fn lives_with_many_commits() {
     assert!(sum.checkpoints > 0 && sum.wrapped > 100);
 }
 
+/// A busy host in a restore on a source whose flushes often fail.
+#[test]
+fn lives_with_failing_flushes() {
+    let sum = live(3000..3150, |params| {
+        params.faults = Faults {
+            source_flush: 300,
+            ..Faults::default()
+        };
+        params.host = 300;
+        params.suspends = 20;
+        params.forks = 5;
+        params.steps = 2000;
+    });
+    assert!(sum.source_flush_faults > 1000);
+}
+
 /// A crash after each single write, with the unflushed ones lost, landed, and torn.
 #[test]
 fn a_crash_after_each_write() {
