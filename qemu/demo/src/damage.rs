@@ -43,13 +43,13 @@ pub fn everything() -> Result<u64> {
     Ok(removed)
 }
 
-/// Overwrite the first 256 MiB of the database, remove every third file.
+/// Overwrite the first 384 MiB of the database, remove every third file.
 ///
 /// # Errors
 ///
 /// As the file system says; or the database is still readable.
 pub fn again() -> Result<u64> {
-    overwrite(&database::path(), 256 << 20, 3)?;
+    overwrite(&database::path(), 384 << 20, 3)?;
     let removed = files::remove(3)?;
     ensure!(!readable(), "the damaged database can still be read");
     Ok(removed)

@@ -22,7 +22,19 @@ pub fn run() -> Result<()> {
          the `restore` target.",
     );
     volume::create(&["format"])?;
-    shell::show(&["mkfs.ext4", "-q", "-J", "size=16", volume::PATH])?;
+    // All of its tables now: ext4 would go on writing them in the background.
+    let eager = "lazy_itable_init=0,lazy_journal_init=0";
+    shell::show(&[
+        "mkfs.ext4",
+        "-q",
+        "-E",
+        eager,
+        "-i",
+        "65536",
+        "-J",
+        "size=16",
+        volume::PATH,
+    ])?;
     volume::mount()?;
     let content = fill()?;
 

@@ -45,7 +45,7 @@ pub fn run(expected: &Content) -> Result<()> {
     let removed = damage::again()?;
     rustix::fs::sync();
     report::fact(format!(
-        "the first 256 MiB of the database are noise, {removed} files are gone"
+        "the first 384 MiB of the database are noise, {removed} files are gone"
     ));
     let written = Stat::of(volume::PATH)?.since(first.began);
     let second = restore::run(2, expected)?;

@@ -23,7 +23,7 @@ use dm_restore_demo::{Content, Event, Figures, CONTENT_FILE};
 use crate::cache::Lock;
 use crate::cli::KernelArg;
 use crate::guest::Guest;
-use crate::vm::{Config, Vm};
+use crate::vm::{accel, Config, Vm};
 use crate::{cargo, module, paths, setup};
 use images::Images;
 use screen::Screen;
@@ -49,6 +49,7 @@ pub fn run(kernel: &KernelArg) -> Result<ExitCode> {
         screen: Screen::new(),
     };
     let _lock = Lock::take(&paths::build().join("demo.lock"))?;
+    accel();
     stage.screen.line("");
     stage.screen.line(
         "A volume is rolled back to its clone while it is in use, copying only what differs.",

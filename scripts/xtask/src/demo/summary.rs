@@ -68,7 +68,7 @@ impl Summary {
             self.differing
         ));
         screen.line(&format!(
-            "   has marked {}. No extent differs that it does not know of.",
+            "   has marked {}. A mark too many costs a copy; one too few would be lost data.",
             self.marked
         ));
     }
