@@ -5,6 +5,7 @@
 
 use super::core::{Core, Desk, Devices};
 use super::memory::KernelMemory;
+use super::worker;
 use crate::dm::{
     buffer::BlockBuf,
     buffer::Span,
@@ -172,6 +173,9 @@ fn try_load(core: &Core, desk: &mut Desk) -> Usable<()> {
                 core.shared.maps.geometry().length(),
             )?;
             let identical = core.features.identical;
+            if identical {
+                flush_source(core)?;
+            }
             core.engine
                 .lock()
                 .format(&core.shared, random::uuid(), clone, identical);
@@ -181,6 +185,14 @@ fn try_load(core: &Core, desk: &mut Desk) -> Usable<()> {
         }
     }
     Ok(())
+}
+
+/// What the clone was made from must be on the source for good before the maps say that both are
+/// identical.
+fn flush_source(core: &Core) -> Result {
+    core.io
+        .flush(&core.devices.source)
+        .inspect_err(|_| worker::own_flush_failed(core))
 }
 
 /// The end of the journal lies behind what was checked to be blank. The first superblock follows
@@ -252,10 +264,17 @@ fn load_maps(core: &Core, engine: &Engine<KernelMemory>, buf: &mut BlockBuf) -> 
 }
 
 /// Writes the scratch block to `place`, in blocks.
+///
+/// A failed write is tried again, but not one behind a flush: the flush may be what failed, and may
+/// have dropped the blocks that this one is to name.
 fn write(core: &Core, desk: &Desk, place: u64, durability: Durability) -> Result {
     let sector = place.saturating_mul(BLOCK_SECTORS);
     let span = Span::whole(&desk.scratch);
-    let mut tries = 0;
+    let mut tries = if durability == Durability::PreflushFua {
+        RETRIES
+    } else {
+        0
+    };
     loop {
         match core.io.write(
             &core.devices.metadata,
@@ -320,6 +339,7 @@ pub(super) fn begin_restore(core: &Core, desk: &mut Desk) -> Result {
 
 /// The clone has just been made: the delta map becomes empty and the fingerprint is taken anew.
 pub(super) fn assume_identical(core: &Core, desk: &mut Desk) -> Result {
+    flush_source(core)?;
     let clone = fingerprint(
         &core.io,
         &core.devices,

@@ -130,14 +130,19 @@ pub(super) fn preresume(core: &Owner<Core>) -> Result {
 
 /// Loads, the first time, and begins a new activation.
 fn take_up(core: &Core, desk: &mut Desk) -> Result {
+    if desk.loaded && core.engine.lock().metadata_mode() != MetadataMode::ReadWrite {
+        return Ok(());
+    }
     if !desk.loaded {
         metadata::load(core, desk)?;
-        desk.loaded = true;
     }
-    if core.engine.lock().metadata_mode() == MetadataMode::ReadWrite {
-        metadata::checkpoint(core, desk, Purpose::Activated)?;
+    let activated = metadata::checkpoint(core, desk, Purpose::Activated);
+    if activated.is_err() && !desk.loaded {
+        // What was loaded may differ from what is on the device: the next resume loads again.
+        core.engine.lock().unload(&core.shared);
     }
-    Ok(())
+    desk.loaded |= activated.is_ok();
+    activated
 }
 
 /// The metadata device is this table line's from now on, until another table is resumed.
