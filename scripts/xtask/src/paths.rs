@@ -3,13 +3,21 @@
 //! Where things are: the clone, its output directory and the cache.
 
 use std::path::{Path, PathBuf};
+use std::sync::LazyLock;
+
+/// cargo says at run time which clone it runs for: clones share the directory with their builds.
+static REPO: LazyLock<PathBuf> = LazyLock::new(|| {
+    let here = std::env::var_os("CARGO_MANIFEST_DIR");
+    let here = here.map_or_else(|| env!("CARGO_MANIFEST_DIR").into(), PathBuf::from);
+    // scripts/xtask or tests -> top: where the workspace is.
+    let top = here.ancestors().find(|dir| dir.join("Kbuild").exists());
+    top.map_or_else(|| here.clone(), Path::to_path_buf)
+});
 
 /// The clone's top directory.
 #[must_use]
 pub fn repo() -> &'static Path {
-    // scripts/xtask -> scripts -> top
-    let here = Path::new(env!("CARGO_MANIFEST_DIR"));
-    here.ancestors().nth(2).unwrap_or(here)
+    &REPO
 }
 
 /// `build/` in the clone: modules, images of a run, logs.
