@@ -33,12 +33,21 @@ impl Rig {
         self.source.hold()?;
         let held = self.metadata.hold();
         let copies = held.and_then(|()| {
-            Ok((copy_data(&self.source.part)?, copy_metadata(&self.metadata.part)?))
+            Ok((
+                copy_data(&self.source.part)?,
+                copy_metadata(&self.metadata.part)?,
+            ))
         });
         self.metadata.release()?;
         self.source.release()?;
         let (source, metadata) = copies?;
-        revive(self.spec.clone(), source, self.clone.part.clone(), metadata, self.tracker.clone())
+        revive(
+            self.spec.clone(),
+            source,
+            self.clone.part.clone(),
+            metadata,
+            self.tracker.clone(),
+        )
     }
 }
 

@@ -107,7 +107,12 @@ pub struct Part {
 impl Part {
     /// Its line in a table of device-mapper, from `at` on.
     pub fn line(&self, at: u64) -> String {
-        format!("{at} {} linear {} {}", self.sectors, self.disk.path(self.blocks), self.start)
+        format!(
+            "{at} {} linear {} {}",
+            self.sectors,
+            self.disk.path(self.blocks),
+            self.start
+        )
     }
 }
 
@@ -127,7 +132,12 @@ pub fn take_data(blocks: Blocks, sectors: u64, large: bool) -> Result<(Part, Par
         take(blocks, 0, sectors.next_multiple_of(ALIGN), POOL)
     }
     .context("source and clone disks are used up")?;
-    let part = |disk| Part { disk, blocks, start, sectors };
+    let part = |disk| Part {
+        disk,
+        blocks,
+        start,
+        sectors,
+    };
     Ok((part(Disk::Source), part(Disk::Clone)))
 }
 
@@ -135,11 +145,18 @@ pub fn take_data(blocks: Blocks, sectors: u64, large: bool) -> Result<(Part, Par
 pub fn take_metadata(blocks: Blocks, sectors: u64) -> Result<Part> {
     let start = take(blocks, 2, sectors.next_multiple_of(ALIGN), METADATA_SECTORS)
         .context("metadata disk is used up")?;
-    Ok(Part { disk: Disk::Metadata, blocks, start, sectors })
+    Ok(Part {
+        disk: Disk::Metadata,
+        blocks,
+        start,
+        sectors,
+    })
 }
 
 fn take(blocks: Blocks, kind: usize, sectors: u64, end: u64) -> Result<u64> {
-    let mut next = NEXT.lock().map_err(|_| anyhow::anyhow!("a scenario panicked"))?;
+    let mut next = NEXT
+        .lock()
+        .map_err(|_| anyhow::anyhow!("a scenario panicked"))?;
     let at = &mut next[usize::from(blocks == Blocks::B4096)][kind];
     let start = *at;
     if start + sectors > end {

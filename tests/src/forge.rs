@@ -24,7 +24,10 @@ impl Forge {
     /// Opens it.
     pub fn open(rig: &Rig) -> Result<Self> {
         let part = &rig.metadata.part;
-        Ok(Self { blocks: Blocks::open(part)?, state: maps::read(part)? })
+        Ok(Self {
+            blocks: Blocks::open(part)?,
+            state: maps::read(part)?,
+        })
     }
 
     /// Changes the newer superblock and seals it.
@@ -33,12 +36,20 @@ impl Forge {
         change(&mut superblock);
         let mut block = [0; BLOCK];
         superblock.encode(&mut block);
-        self.blocks.write(self.state.layout.superblock(self.state.superblock.generation), &block)
+        self.blocks.write(
+            self.state
+                .layout
+                .superblock(self.state.superblock.generation),
+            &block,
+        )
     }
 
     /// Changes bytes of the newer superblock and seals it.
     pub fn superblock_bytes(&self, change: impl FnOnce(&mut Block)) -> Result<()> {
-        let place = self.state.layout.superblock(self.state.superblock.generation);
+        let place = self
+            .state
+            .layout
+            .superblock(self.state.superblock.generation);
         let mut block = self.blocks.read(place)?;
         change(&mut block);
         // The checksum of a superblock is at the end of its sector.
@@ -62,7 +73,8 @@ impl Forge {
         let mut writer = Writer::new(&mut block, &place);
         writer.push(event);
         writer.finish();
-        self.blocks.write(self.state.layout.journal(sequence), &block)
+        self.blocks
+            .write(self.state.layout.journal(sequence), &block)
     }
 
     /// The first table entry that has a slot, and the place of its block.

@@ -85,7 +85,9 @@ fn make(path: &Path, disk: Disk) -> Result<()> {
 /// The runs of sectors that are stamped.
 fn written() -> impl Iterator<Item = Range<u64>> {
     let edges = (GIB..DATA_SECTORS).step_by(GIB as usize).flat_map(|at| {
-        let first = (at..at + GIB).find(|sector| !is_stamped(*sector)).unwrap_or(at + GIB);
+        let first = (at..at + GIB)
+            .find(|sector| !is_stamped(*sector))
+            .unwrap_or(at + GIB);
         let len = first - at;
         [at..first, at + GIB - len..at + GIB]
     });
@@ -115,7 +117,7 @@ pub fn hash(path: &Path) -> Result<String> {
             at += want as u64;
         }
     }
-    Ok(sum.finalize().iter().map(|byte| format!("{byte:02x}")).collect())
+    Ok(format!("{:x}", sum.finalize()))
 }
 
 fn seek(file: &File, to: rustix::fs::SeekFrom) -> Result<Option<u64>> {
@@ -135,9 +137,10 @@ mod tests {
         let mut runs = written().take(6).flat_map(|run| [run.start, run.end]);
         assert_eq!(runs.next(), Some(0));
         for (at, is_end) in runs.zip([true, false].into_iter().cycle()) {
-            assert_eq!(is_stamped(at - 1), is_end, "{at}");
             // The end of one GiB touches the start of the next.
-            assert!(is_stamped(at) != is_end || at % GIB == 0, "{at}");
+            let joined = at % GIB == 0;
+            assert!(is_stamped(at - 1) == is_end || joined, "{at}");
+            assert!(is_stamped(at) != is_end || joined, "{at}");
         }
     }
 }

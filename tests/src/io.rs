@@ -71,12 +71,18 @@ impl Device {
             .custom_flags(direct)
             .open(path)
             .with_context(|| format!("{path} cannot be opened"))?;
-        Ok(Self { path: path.to_string(), file })
+        Ok(Self {
+            path: path.to_string(),
+            file,
+        })
     }
 
     /// A second handle of the same device, for another thread.
     pub fn again(&self) -> Result<Self> {
-        Ok(Self { path: self.path.clone(), file: self.file.try_clone()? })
+        Ok(Self {
+            path: self.path.clone(),
+            file: self.file.try_clone()?,
+        })
     }
 
     /// Its path.
@@ -87,7 +93,8 @@ impl Device {
     /// Reads.
     pub fn read(&self, sectors: Range<u64>) -> io::Result<Buffer> {
         let mut buffer = Buffer::zeroed(sectors.end - sectors.start);
-        self.file.read_exact_at(&mut buffer, sectors.start * SECTOR)?;
+        self.file
+            .read_exact_at(&mut buffer, sectors.start * SECTOR)?;
         Ok(buffer)
     }
 
@@ -99,7 +106,8 @@ impl Device {
     /// Writes with FUA. The kernel sends a flush after it.
     pub fn write_fua(&self, sector: u64, data: &[u8]) -> io::Result<()> {
         let at = sector * SECTOR;
-        let done = rustix::io::pwritev2(&self.file, &[IoSlice::new(data)], at, ReadWriteFlags::DSYNC)?;
+        let done =
+            rustix::io::pwritev2(&self.file, &[IoSlice::new(data)], at, ReadWriteFlags::DSYNC)?;
         if done == data.len() {
             Ok(())
         } else {
@@ -111,14 +119,25 @@ impl Device {
     pub fn zero(&self, sectors: Range<u64>) -> io::Result<()> {
         let mode = FallocateFlags::ZERO_RANGE | FallocateFlags::KEEP_SIZE;
         let len = sectors.end - sectors.start;
-        Ok(rustix::fs::fallocate(&self.file, mode, sectors.start * SECTOR, len * SECTOR)?)
+        Ok(rustix::fs::fallocate(
+            &self.file,
+            mode,
+            sectors.start * SECTOR,
+            len * SECTOR,
+        )?)
     }
 
     /// Discards.
     pub fn discard(&self, sectors: Range<u64>) -> Result<()> {
         let offset = (sectors.start * SECTOR).to_string();
         let length = ((sectors.end - sectors.start) * SECTOR).to_string();
-        sh::ok("blkdiscard", &["--force", "--offset", &offset, "--length", &length, &self.path]).map(drop)
+        sh::ok(
+            "blkdiscard",
+            &[
+                "--force", "--offset", &offset, "--length", &length, &self.path,
+            ],
+        )
+        .map(drop)
     }
 
     /// Flush.

@@ -16,7 +16,10 @@ impl Log {
     /// The oldest message there is.
     pub fn from_start() -> Result<Self> {
         let nonblocking = rustix::fs::OFlags::NONBLOCK.bits() as i32;
-        let file = OpenOptions::new().read(true).custom_flags(nonblocking).open("/dev/kmsg")?;
+        let file = OpenOptions::new()
+            .read(true)
+            .custom_flags(nonblocking)
+            .open("/dev/kmsg")?;
         Ok(Self { file })
     }
 

@@ -29,7 +29,10 @@ fn main() -> ExitCode {
     let shared = libtest_mimic::run(&args, chosen(scenarios::trials(), &filters));
     matrix::print();
     // These need the module to themselves, and the last one looks back at the whole run.
-    let alone = Arguments { test_threads: Some(1), ..args };
+    let alone = Arguments {
+        test_threads: Some(1),
+        ..args
+    };
     let last = libtest_mimic::run(&alone, chosen(scenarios::trials_alone(), &filters));
     watch::print_slowest(12);
     if shared.has_failed() || last.has_failed() {
@@ -40,6 +43,10 @@ fn main() -> ExitCode {
 }
 
 fn chosen(trials: Vec<Trial>, filters: &str) -> Vec<Trial> {
-    let wanted = |trial: &Trial| filters.split(',').any(|filter| trial.name().contains(filter));
+    let wanted = |trial: &Trial| {
+        filters
+            .split(',')
+            .any(|filter| trial.name().contains(filter))
+    };
     trials.into_iter().filter(wanted).collect()
 }

@@ -5,9 +5,11 @@
 use super::disks::Part;
 use super::io::{Buffer, Device};
 use anyhow::{anyhow, Context, Result};
-use dm_restore_engine::machine::{Engine, Shared};
-use dm_restore_engine::format::{layout::Layout, superblock::Superblock, Block, Refusal, BLOCK, BLOCK_SECTORS};
+use dm_restore_engine::format::{
+    layout::Layout, superblock::Superblock, Block, Refusal, BLOCK, BLOCK_SECTORS,
+};
 use dm_restore_engine::geometry::Geometry;
+use dm_restore_engine::machine::{Engine, Shared};
 use dm_restore_engine::maps::Mode;
 use dm_restore_engine::settings::{Features, Settings};
 use dm_restore_engine::storage::Heap;
@@ -39,7 +41,10 @@ impl Blocks {
     /// Opens the part of the disk that the metadata is on.
     pub fn open(part: &Part) -> Result<Self> {
         let device = Device::open(&part.disk.path(part.blocks))?;
-        Ok(Self { device, part: part.clone() })
+        Ok(Self {
+            device,
+            part: part.clone(),
+        })
     }
 
     /// Reads a block.
@@ -53,7 +58,9 @@ impl Blocks {
     pub fn write(&self, index: u64, block: &Block) -> Result<()> {
         let mut data = Buffer::zeroed(BLOCK_SECTORS);
         data.copy_from_slice(block);
-        Ok(self.device.write(self.part.start + index * BLOCK_SECTORS, &data)?)
+        Ok(self
+            .device
+            .write(self.part.start + index * BLOCK_SECTORS, &data)?)
     }
 
     /// How many there are.
@@ -76,7 +83,8 @@ impl Blocks {
         for (i, part) in all.chunks(2048 * 512).enumerate() {
             let mut data = Buffer::zeroed((part.len() / 512) as u64);
             data.copy_from_slice(part);
-            self.device.write(self.part.start + i as u64 * 2048, &data)?;
+            self.device
+                .write(self.part.start + i as u64 * 2048, &data)?;
         }
         Ok(())
     }
@@ -98,7 +106,8 @@ pub fn read(part: &Part) -> Result<OnDisk> {
     loop {
         let again = blocks.read_all()?;
         if again == image {
-            return recover(&Image(image)).map_err(|refusal| anyhow!("metadata is refused: {refusal:?}"));
+            return recover(&Image(image))
+                .map_err(|refusal| anyhow!("metadata is refused: {refusal:?}"));
         }
         image = again;
     }
@@ -111,7 +120,9 @@ impl Image {
     fn block(&self, index: u64) -> &Block {
         let at = index as usize * BLOCK;
         let bytes = self.0.get(at..at + BLOCK);
-        bytes.and_then(|bytes| bytes.try_into().ok()).unwrap_or(&[0; BLOCK])
+        bytes
+            .and_then(|bytes| bytes.try_into().ok())
+            .unwrap_or(&[0; BLOCK])
     }
 }
 
@@ -121,7 +132,8 @@ fn recover(image: &Image) -> Result<OnDisk, Refusal> {
         .map_err(|_| Refusal::SuperblockInvalid)?;
     let no_memory = |_| Refusal::Truncated;
     let shared = Shared::<Heap>::new(geometry).map_err(no_memory)?;
-    let mut engine = Engine::<Heap>::new(geometry, Features::default(), Settings::default()).map_err(no_memory)?;
+    let mut engine = Engine::<Heap>::new(geometry, Features::default(), Settings::default())
+        .map_err(no_memory)?;
     engine.adopt(&shared, superblock);
     let mut live = vec![0, 1];
     let mut crc = 0;
@@ -140,7 +152,11 @@ fn recover(image: &Image) -> Result<OnDisk, Refusal> {
     let journal = *engine.layout();
     engine.replay(&shared, |i| Some(image.block(journal.journal(i))))?;
     let view = shared.maps.view();
-    let bits = |map: &dyn Fn(u64) -> bool| (0..geometry.extents()).filter(|extent| map(*extent)).collect();
+    let bits = |map: &dyn Fn(u64) -> bool| {
+        (0..geometry.extents())
+            .filter(|extent| map(*extent))
+            .collect()
+    };
     Ok(OnDisk {
         superblock,
         layout: journal,

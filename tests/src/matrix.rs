@@ -21,12 +21,16 @@ pub enum Outcome {
 }
 
 type Column = (Blocks, u64);
-static RESULTS: Mutex<BTreeMap<(usize, String), BTreeMap<Column, Outcome>>> = Mutex::new(BTreeMap::new());
+static RESULTS: Mutex<BTreeMap<(usize, String), BTreeMap<Column, Outcome>>> =
+    Mutex::new(BTreeMap::new());
 
 /// Notes how cell number `row` went.
 pub fn note(row: usize, cell: &str, column: Column, outcome: Outcome) {
     if let Ok(mut results) = RESULTS.lock() {
-        results.entry((row, cell.to_string())).or_default().insert(column, outcome);
+        results
+            .entry((row, cell.to_string()))
+            .or_default()
+            .insert(column, outcome);
     }
 }
 
@@ -40,11 +44,13 @@ pub fn print() {
     println!("\ncell against logical block size and extent size in sectors");
     println!("(+ passed, FAIL failed, - no such request with these sizes, blank not run)\n");
     println!("{:52} {:>36}  {:>36}", "", "512 bytes", "4096 bytes");
-    let sizes: Vec<String> = EXTENTS.iter().map(|extent| format!("{extent:>9}")).collect();
-    println!("{:52}{}  {}", "", sizes.concat(), sizes.concat());
+    let sizes = EXTENTS.map(|extent| format!("{extent:>9}")).concat();
+    println!("{:52}{sizes}  {sizes}", "");
     for ((_, cell), outcomes) in results.iter() {
-        let half = |blocks| -> String {
-            EXTENTS.iter().map(|extent| format!("{:>9}", sign(outcomes.get(&(blocks, *extent))))).collect()
+        let half = |blocks| {
+            EXTENTS
+                .map(|extent| format!("{:>9}", sign(outcomes.get(&(blocks, extent)))))
+                .concat()
         };
         println!("{cell:52}{}  {}", half(Blocks::B512), half(Blocks::B4096));
     }

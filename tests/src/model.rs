@@ -35,7 +35,12 @@ pub struct Model {
 impl Model {
     /// A device on which everything is the source's.
     pub fn new(source: Part, clone: Part) -> Self {
-        Self { source, clone, layers: Vec::new(), generation: 0 }
+        Self {
+            source,
+            clone,
+            layers: Vec::new(),
+            generation: 0,
+        }
     }
 
     /// From now on `sectors` hold `content`.
@@ -46,12 +51,19 @@ impl Model {
     /// Makes the data of the host's next write to `sectors`, with a generation of its own.
     pub fn next_write(&mut self, sectors: Range<u64>) -> (Buffer, Content) {
         self.generation += 1;
-        (host_data(sectors, self.generation), Content::Host(self.generation))
+        (
+            host_data(sectors, self.generation),
+            Content::Host(self.generation),
+        )
     }
 
     /// What `sector` holds.
     pub fn at(&self, sector: u64) -> Content {
-        let layer = self.layers.iter().rev().find(|(sectors, _)| sectors.contains(&sector));
+        let layer = self
+            .layers
+            .iter()
+            .rev()
+            .find(|(sectors, _)| sectors.contains(&sector));
         layer.map_or(Content::Source, |(_, content)| *content)
     }
 
@@ -61,8 +73,13 @@ impl Model {
         for (sector, block) in sectors.clone().zip(data.chunks_exact(BLOCK)) {
             let content = self.at(sector);
             let found = stamps::read(block);
-            if self.expected(sector, content).is_some_and(|expected| expected != found) {
-                wrong.push(format!("sector {sector}: expected {content:?}, found {found}"));
+            if self
+                .expected(sector, content)
+                .is_some_and(|expected| expected != found)
+            {
+                wrong.push(format!(
+                    "sector {sector}: expected {content:?}, found {found}"
+                ));
             }
         }
         if wrong.is_empty() {
@@ -70,7 +87,10 @@ impl Model {
         }
         let count = wrong.len();
         wrong.truncate(6);
-        bail!("{count} of sectors {sectors:?} are wrong: {}", wrong.join("; "))
+        bail!(
+            "{count} of sectors {sectors:?} are wrong: {}",
+            wrong.join("; ")
+        )
     }
 
     /// What a block with this content looks like; `None` if it may be anything.
@@ -86,9 +106,11 @@ impl Model {
         Some(match content {
             Content::Source => initial(&self.source, Writer::Source),
             Content::Clone => initial(&self.clone, Writer::Clone),
-            Content::Host(generation) => {
-                Found::Stamp(Stamp { writer: Writer::Host, sector, generation })
-            }
+            Content::Host(generation) => Found::Stamp(Stamp {
+                writer: Writer::Host,
+                sector,
+                generation,
+            }),
             Content::Zero => Found::Zero,
             Content::Undefined => return None,
         })
@@ -99,7 +121,12 @@ impl Model {
 pub fn host_data(sectors: Range<u64>, generation: u64) -> Buffer {
     let mut data = Buffer::zeroed(sectors.end - sectors.start);
     for (sector, block) in sectors.zip(data.chunks_exact_mut(BLOCK)) {
-        Stamp { writer: Writer::Host, sector, generation }.fill(block);
+        Stamp {
+            writer: Writer::Host,
+            sector,
+            generation,
+        }
+        .fill(block);
     }
     data
 }

@@ -39,7 +39,9 @@ impl Reasons {
     fn note(&mut self, case: &str, must: &str, tried: Result<String>) {
         match tried {
             Ok(reason) if reason.contains(must) => drop(self.heard.insert(reason)),
-            Ok(reason) => self.wrong.push(format!("{case}: '{must}' must be told, not: {reason}")),
+            Ok(reason) => self
+                .wrong
+                .push(format!("{case}: '{must}' must be told, not: {reason}")),
             Err(error) => self.wrong.push(format!("{case}: {error:#}")),
         }
     }
@@ -47,9 +49,18 @@ impl Reasons {
     /// Checks that all went well and that there were so many different reasons.
     pub fn check(&self, at_least: usize) -> Result<()> {
         let wrong = &self.wrong;
-        ensure!(wrong.is_empty(), "{} cases are wrong:\n{}", wrong.len(), wrong.join("\n"));
+        ensure!(
+            wrong.is_empty(),
+            "{} cases are wrong:\n{}",
+            wrong.len(),
+            wrong.join("\n")
+        );
         let count = self.heard.len();
-        ensure!(count >= at_least, "only {count} different reasons, must be {at_least}: {:#?}", self.heard);
+        ensure!(
+            count >= at_least,
+            "only {count} different reasons, must be {at_least}: {:#?}",
+            self.heard
+        );
         Ok(())
     }
 }
@@ -65,14 +76,24 @@ fn try_create(rig: &Rig, args: &[&str]) -> Result<String> {
     // A number that no other scenario's device has: it tells whose the lines in the log are.
     let minor = (FIRST_MINOR + rig.name.trim_start_matches('r').parse::<u32>()?).to_string();
     let major = rig.source.major();
-    let mut words = vec!["create", name.as_str(), "--major", major, "--minor", minor.as_str()];
+    let mut words = vec![
+        "create",
+        name.as_str(),
+        "--major",
+        major,
+        "--minor",
+        minor.as_str(),
+    ];
     words.extend(args);
     let ran = dm::run(&words)?;
     // What could be loaded but not resumed is left behind.
     let left = dm::run(&["remove", "--retry", &name])?;
     ensure!(!ran.ok, "it was accepted");
     drop(left);
-    ensure!(blocks.read_all()? == before, "it was refused, but metadata was written");
+    ensure!(
+        blocks.read_all()? == before,
+        "it was refused, but metadata was written"
+    );
     told(&mut log, &format!("{major}:{minor}")).with_context(|| ran.err)
 }
 
@@ -82,8 +103,14 @@ fn try_message(rig: &Rig, message: &str) -> Result<String> {
     let mut log = Log::from_now()?;
     let ran = rig.try_message(message)?;
     ensure!(!ran.ok, "it was accepted");
-    ensure!(rig.status()? == status, "it was refused, but the status has changed");
-    ensure!(blocks.read_all()? == before, "it was refused, but metadata was written");
+    ensure!(
+        rig.status()? == status,
+        "it was refused, but the status has changed"
+    );
+    ensure!(
+        blocks.read_all()? == before,
+        "it was refused, but metadata was written"
+    );
     told(&mut log, rig.number())
 }
 
@@ -91,7 +118,11 @@ fn try_message(rig: &Rig, message: &str) -> Result<String> {
 fn told(log: &mut Log, number: &str) -> Result<String> {
     let lines = log.lines()?;
     let about = |line: &&String| line.contains("restore") && line.contains(number);
-    let told: Vec<String> = lines.iter().filter(about).map(|line| line.replace(number, "#")).collect();
+    let told: Vec<String> = lines
+        .iter()
+        .filter(about)
+        .map(|line| line.replace(number, "#"))
+        .collect();
     ensure!(!told.is_empty(), "the kernel log says nothing about it");
     Ok(told.join(" | "))
 }

@@ -54,7 +54,10 @@ impl Host {
 impl Rig {
     /// A handle for requests whose outcome is not noted, also for other threads.
     pub fn host(&self) -> Result<Host> {
-        Ok(Host { device: self.device()?.again()?, start: self.spec.table_start })
+        Ok(Host {
+            device: self.device()?.again()?,
+            start: self.spec.table_start,
+        })
     }
 
     /// Every sector of the device.
@@ -71,7 +74,9 @@ impl Rig {
     pub fn check(&self, sectors: Range<u64>) -> Result<()> {
         let host = self.host()?;
         for part in parts(sectors) {
-            let data = host.read(part.clone()).with_context(|| format!("read of {part:?}"))?;
+            let data = host
+                .read(part.clone())
+                .with_context(|| format!("read of {part:?}"))?;
             self.tracker.model.check(part, &data)?;
         }
         Ok(())
@@ -80,7 +85,9 @@ impl Rig {
     /// Writes.
     pub fn write(&mut self, sectors: Range<u64>) -> Result<()> {
         let (data, content) = self.tracker.model.next_write(sectors.clone());
-        self.host()?.write(sectors.start, &data).with_context(|| format!("write of {sectors:?}"))?;
+        self.host()?
+            .write(sectors.start, &data)
+            .with_context(|| format!("write of {sectors:?}"))?;
         self.tracker.written(sectors, content);
         Ok(())
     }
@@ -96,7 +103,9 @@ impl Rig {
 
     /// Write zeroes.
     pub fn zero(&mut self, sectors: Range<u64>) -> Result<()> {
-        self.host()?.zero(sectors.clone()).with_context(|| format!("zeroes on {sectors:?}"))?;
+        self.host()?
+            .zero(sectors.clone())
+            .with_context(|| format!("zeroes on {sectors:?}"))?;
         self.tracker.written(sectors, Content::Zero);
         Ok(())
     }
@@ -130,5 +139,7 @@ impl Rig {
 /// `sectors` in pieces that fit into one request.
 pub fn parts(sectors: Range<u64>) -> impl Iterator<Item = Range<u64>> {
     let end = sectors.end;
-    sectors.step_by(LARGEST_REQUEST as usize).map(move |at| at..(at + LARGEST_REQUEST).min(end))
+    sectors
+        .step_by(LARGEST_REQUEST as usize)
+        .map(move |at| at..(at + LARGEST_REQUEST).min(end))
 }

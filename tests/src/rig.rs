@@ -69,7 +69,10 @@ impl Spec {
 
     /// With these features, as in a table line.
     pub fn features(self, features: &str) -> Self {
-        Self { features: features.split_whitespace().map(str::to_string).collect(), ..self }
+        Self {
+            features: features.split_whitespace().map(str::to_string).collect(),
+            ..self
+        }
     }
 
     /// With a core arg.
@@ -132,7 +135,13 @@ impl Slice {
     /// From now on writes and flushes to it fail; reads go on.
     pub fn break_writes(&self) -> Result<()> {
         let (disk, at) = (self.part.disk.path(self.part.blocks), self.part.start);
-        dm::swap(&self.name, &format!("0 {} flakey {disk} {at} 0 60 1 error_writes", self.part.sectors))
+        dm::swap(
+            &self.name,
+            &format!(
+                "0 {} flakey {disk} {at} 0 60 1 error_writes",
+                self.part.sectors
+            ),
+        )
     }
 
     /// From now on requests to these sectors of it fail.
@@ -157,7 +166,10 @@ impl Slice {
     /// From now on writes to it take so many milliseconds.
     pub fn slow_down(&self, milliseconds: u64) -> Result<()> {
         let (disk, at) = (self.part.disk.path(self.part.blocks), self.part.start);
-        let table = format!("0 {} delay {disk} {at} 0 {disk} {at} {milliseconds}", self.part.sectors);
+        let table = format!(
+            "0 {} delay {disk} {at} 0 {disk} {at} {milliseconds}",
+            self.part.sectors
+        );
         dm::swap(&self.name, &table)
     }
 
@@ -238,7 +250,11 @@ impl Rig {
         let metadata = disks::take_metadata(spec.blocks, size)?;
         let model = Model::new(source.clone(), clone.clone());
         let filled = !(spec.has("format") && spec.has("identical"));
-        let cdm = if filled { (0..spec.extents()).collect() } else { BTreeSet::new() };
+        let cdm = if filled {
+            (0..spec.extents()).collect()
+        } else {
+            BTreeSet::new()
+        };
         let passdown = !spec.has("no_discard_passdown");
         let tracker = Tracker::new(spec.extent, spec.length, cdm, passdown, model);
         Self::assemble(spec, source, clone, metadata, tracker)
@@ -264,11 +280,25 @@ impl Rig {
         let mut slices = Vec::new();
         for (name, part) in names.iter().zip(parts.iter()) {
             let sysfs = stats::sysfs(&dm::path(name))?;
-            slices.push(Slice { name: name.clone(), part: part.clone(), sysfs });
+            slices.push(Slice {
+                name: name.clone(),
+                part: part.clone(),
+                sysfs,
+            });
         }
         let mut next = || slices.remove(0);
         let (source, clone, metadata) = (next(), next(), next());
-        Ok(Self { spec, name, source, clone, metadata, tracker, device: None, active: false, sysfs: String::new() })
+        Ok(Self {
+            spec,
+            name,
+            source,
+            clone,
+            metadata,
+            tracker,
+            device: None,
+            active: false,
+            sysfs: String::new(),
+        })
     }
 
     /// The table with the given optional words.
@@ -287,7 +317,10 @@ impl Rig {
             return line;
         }
         // What lies before the target is never touched: any part of a disk will do.
-        let before = Part { sectors: spec.table_start, ..self.source.part.clone() };
+        let before = Part {
+            sectors: spec.table_start,
+            ..self.source.part.clone()
+        };
         format!("{}\n{line}", before.line(0))
     }
 
@@ -385,7 +418,9 @@ impl Rig {
 
     /// Waits for the end of the restore.
     pub fn wait_restored(&mut self) -> Result<()> {
-        wait::for_condition("the restore is over", || Ok(self.status()?.mode == "tracking"))?;
+        wait::for_condition("the restore is over", || {
+            Ok(self.status()?.mode == "tracking")
+        })?;
         self.tracker.finish_restore();
         Ok(())
     }

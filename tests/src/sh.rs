@@ -40,7 +40,12 @@ fn ran(output: Output) -> Ran {
 pub fn ok(program: &str, args: &[&str]) -> Result<String> {
     let ran = run(program, args)?;
     if !ran.ok {
-        bail!("{program} {} failed: {} {}", args.join(" "), ran.err, ran.out);
+        bail!(
+            "{program} {} failed: {} {}",
+            args.join(" "),
+            ran.err,
+            ran.out
+        );
     }
     Ok(ran.out)
 }

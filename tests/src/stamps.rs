@@ -47,7 +47,11 @@ pub enum Found {
 impl Stamp {
     /// What source or clone hold at `sector` from the start.
     pub fn initial(writer: Writer, sector: u64) -> Self {
-        Self { writer, sector, generation: 0 }
+        Self {
+            writer,
+            sector,
+            generation: 0,
+        }
     }
 
     /// Writes the stamp to a block.
@@ -70,14 +74,19 @@ impl Stamp {
     fn words(&self) -> impl Iterator<Item = u64> {
         let header = self.header();
         let mut state = header.iter().fold(0x9e37_79b9_7f4a_7c15, |sum: u64, word| {
-            (sum ^ word).wrapping_mul(0xbf58_476d_1ce4_e5b9).rotate_left(29)
+            (sum ^ word)
+                .wrapping_mul(0xbf58_476d_1ce4_e5b9)
+                .rotate_left(29)
         });
-        header.into_iter().chain(std::iter::from_fn(move || {
-            state ^= state << 13;
-            state ^= state >> 7;
-            state ^= state << 17;
-            Some(state)
-        })).take(WORDS)
+        header
+            .into_iter()
+            .chain(std::iter::from_fn(move || {
+                state ^= state << 13;
+                state ^= state >> 7;
+                state ^= state << 17;
+                Some(state)
+            }))
+            .take(WORDS)
     }
 }
 
@@ -95,8 +104,15 @@ pub fn read(block: &[u8]) -> Found {
         w if w == MAGIC | 3 => Writer::Host,
         _ => return Found::Garbage,
     };
-    let stamp = Stamp { writer, sector: word(1), generation: word(2) };
-    let intact = stamp.words().enumerate().all(|(i, expected)| word(i) == expected);
+    let stamp = Stamp {
+        writer,
+        sector: word(1),
+        generation: word(2),
+    };
+    let intact = stamp
+        .words()
+        .enumerate()
+        .all(|(i, expected)| word(i) == expected);
     if intact {
         Found::Stamp(stamp)
     } else {
@@ -119,7 +135,11 @@ impl fmt::Display for Stamp {
         match self.writer {
             Writer::Source => write!(f, "source's first content of disk sector {}", self.sector),
             Writer::Clone => write!(f, "clone's content of disk sector {}", self.sector),
-            Writer::Host => write!(f, "host write {} of sector {}", self.generation, self.sector),
+            Writer::Host => write!(
+                f,
+                "host write {} of sector {}",
+                self.generation, self.sector
+            ),
         }
     }
 }
@@ -130,7 +150,11 @@ mod tests {
 
     #[test]
     fn a_stamp_is_recognised_and_any_change_too() {
-        let stamp = Stamp { writer: Writer::Host, sector: 77, generation: 3 };
+        let stamp = Stamp {
+            writer: Writer::Host,
+            sector: 77,
+            generation: 3,
+        };
         let mut block = [0; BLOCK];
         assert_eq!(read(&block), Found::Zero);
         stamp.fill(&mut block);

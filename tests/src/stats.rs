@@ -60,7 +60,10 @@ pub fn moved(sysfs: &str) -> Result<Moved> {
 
 fn figures(sysfs: &str) -> Result<Vec<u64>> {
     let line = fs::read_to_string(format!("{sysfs}/stat")).with_context(|| sysfs.to_string())?;
-    let figures: Vec<u64> = line.split_whitespace().filter_map(|word| word.parse().ok()).collect();
+    let figures: Vec<u64> = line
+        .split_whitespace()
+        .filter_map(|word| word.parse().ok())
+        .collect();
     if figures.len() < 15 {
         bail!("{sysfs}/stat is not understood: {line}");
     }

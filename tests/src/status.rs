@@ -48,8 +48,12 @@ impl FromStr for Status {
 
     /// Reads the words behind the target's name; there may be none too many and none too few.
     fn from_str(line: &str) -> Result<Self> {
-        let mut words = Words { left: line.split(' ') };
-        let status = words.status().with_context(|| format!("status '{line}' is not as agreed"))?;
+        let mut words = Words {
+            left: line.split(' '),
+        };
+        let status = words
+            .status()
+            .with_context(|| format!("status '{line}' is not as agreed"))?;
         match words.left.next() {
             Some(word) => bail!("status '{line}' goes on with '{word}'"),
             None => Ok(status),
@@ -67,7 +71,9 @@ impl Words<'_> {
         let activity = self.one_of(&ACTIVITIES)?;
         let extent = self.number()?;
         let pair = self.word()?;
-        let (cdm, extents) = pair.split_once('/').context("no <CDM extents>/<total extents>")?;
+        let (cdm, extents) = pair
+            .split_once('/')
+            .context("no <CDM extents>/<total extents>")?;
         Ok(Status {
             mode,
             activity,
@@ -93,16 +99,22 @@ impl Words<'_> {
 
     fn core(&mut self) -> Result<BTreeMap<String, u64>> {
         let count = self.number()?;
-        (0..count / 2).map(|_| Ok((self.word()?, self.number()?))).collect()
+        (0..count / 2)
+            .map(|_| Ok((self.word()?, self.number()?)))
+            .collect()
     }
 
     fn word(&mut self) -> Result<String> {
-        self.left.next().map(str::to_string).context("a word is missing")
+        self.left
+            .next()
+            .map(str::to_string)
+            .context("a word is missing")
     }
 
     fn number(&mut self) -> Result<u64> {
         let word = self.word()?;
-        word.parse().map_err(|_| anyhow!("'{word}' is not a number"))
+        word.parse()
+            .map_err(|_| anyhow!("'{word}' is not a number"))
     }
 
     fn one_of(&mut self, names: &[&str]) -> Result<String> {
@@ -125,7 +137,10 @@ mod tests {
     fn a_line_is_read_to_its_end_and_no_further() {
         let status: Status = LINE.parse().unwrap();
         assert_eq!((status.cdm, status.extents, status.prm), (5, 16, 3));
-        assert_eq!((status.restored, status.copying, status.source_errors), (8, 2, 1));
+        assert_eq!(
+            (status.restored, status.copying, status.source_errors),
+            (8, 2, 1)
+        );
         assert_eq!(status.features, ["no_copy"]);
         assert_eq!(status.core["copy_min_rate"], 1024);
         assert!(format!("{LINE} more").parse::<Status>().is_err());

@@ -28,7 +28,15 @@ pub struct Tracker {
 impl Tracker {
     /// Tracking, with the given extents in the clone delta map.
     pub fn new(extent: u64, length: u64, cdm: BTreeSet<u64>, passdown: bool, model: Model) -> Self {
-        Self { extent, length, cdm, prm: BTreeSet::new(), restoring: false, passdown, model }
+        Self {
+            extent,
+            length,
+            cdm,
+            prm: BTreeSet::new(),
+            restoring: false,
+            passdown,
+            model,
+        }
     }
 
     /// How many extents there are.

@@ -32,7 +32,8 @@ impl Rig {
             }
             // Of an extent of 1 GiB only the start: the rest is zeros on both.
             let first = self.extent(extent).start;
-            for part in parts(self.extent(extent)).take_while(|part| part.start - first < GIB / 64) {
+            for part in parts(self.extent(extent)).take_while(|part| part.start - first < GIB / 64)
+            {
                 let read = |device: &Device, at: u64| device.read(at + part.start..at + part.end);
                 let ours = read(&source, self.source.part.start)?;
                 let theirs = read(&clone, self.clone.part.start)?;
@@ -47,7 +48,8 @@ impl Rig {
     /// read: an extent that was never touched still holds what the source held at first.
     fn was_never_a_copy(&self, extent: u64) -> bool {
         let is_first = |sector| self.tracker.model.at(sector) == Content::Source;
-        self.spec.features.iter().any(|word| word == "identical") && self.extent(extent).all(is_first)
+        self.spec.features.iter().any(|word| word == "identical")
+            && self.extent(extent).all(is_first)
     }
 }
 

@@ -50,7 +50,11 @@ pub fn background<T: Send + 'static>(
         let _ = tell.send(rustix::thread::gettid());
         work()
     });
-    Background { what: what.to_string(), thread, id }
+    Background {
+        what: what.to_string(),
+        thread,
+        id,
+    }
 }
 
 impl<T> Background<T> {
@@ -64,14 +68,20 @@ impl<T> Background<T> {
         let id = self.id.recv()?.as_raw_nonzero();
         for_condition(&format!("{} waits for its I/O", self.what), || {
             let stat = fs::read_to_string(format!("/proc/self/task/{id}/stat")).unwrap_or_default();
-            let state = stat.rsplit_once(") ").and_then(|(_, rest)| rest.chars().next());
+            let state = stat
+                .rsplit_once(") ")
+                .and_then(|(_, rest)| rest.chars().next());
             Ok(state == Some('D') || self.is_done())
         })
     }
 
     /// Waits for its end.
     pub fn join(self) -> Result<T> {
-        for_condition(&format!("{} ends", self.what), || Ok(self.thread.is_finished()))?;
-        self.thread.join().map_err(|_| anyhow::anyhow!("{} panicked", self.what))
+        for_condition(&format!("{} ends", self.what), || {
+            Ok(self.thread.is_finished())
+        })?;
+        self.thread
+            .join()
+            .map_err(|_| anyhow::anyhow!("{} panicked", self.what))
     }
 }

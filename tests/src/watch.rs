@@ -52,5 +52,9 @@ pub fn over(name: &str) -> Watch {
             std::process::exit(101);
         }
     });
-    Watch { name: watched, start: Instant::now(), _alive: alive }
+    Watch {
+        name: watched,
+        start: Instant::now(),
+        _alive: alive,
+    }
 }

@@ -142,17 +142,26 @@ impl Cell {
 
     /// What is read from the source.
     pub fn source_read(self, source_read: Amount) -> Self {
-        Self { source_read, ..self }
+        Self {
+            source_read,
+            ..self
+        }
     }
 
     /// What is written to the source.
     pub fn source_written(self, source_written: Amount) -> Self {
-        Self { source_written, ..self }
+        Self {
+            source_written,
+            ..self
+        }
     }
 
     /// What is discarded on the source.
     pub fn source_discarded(self, source_discarded: Amount) -> Self {
-        Self { source_discarded, ..self }
+        Self {
+            source_discarded,
+            ..self
+        }
     }
 
     /// What happens to the metadata.
@@ -164,8 +173,10 @@ impl Cell {
     fn is_possible(&self, blocks: Blocks, extent: u64) -> bool {
         let is_data = matches!(self.request, Request::Write | Request::Fua);
         // A part must be smaller than the extent; no single write has 1 GiB of data.
-        !(self.size == Size::Part && blocks.sectors() == extent)
-            && !(self.size == Size::Whole && is_data && extent >= GIB)
+        match self.size {
+            Size::Part => blocks.sectors() < extent,
+            Size::Whole => !is_data || extent < GIB,
+        }
     }
 }
 
@@ -197,9 +208,16 @@ fn groups(cells: Vec<Cell>) -> Vec<Group> {
     let mut groups: Vec<Group> = Vec::new();
     for (row, cell) in cells.into_iter().enumerate() {
         let (state, features) = (cell.state, cell.features);
-        match groups.iter_mut().find(|group| (group.state, group.features) == (state, features)) {
+        match groups
+            .iter_mut()
+            .find(|group| (group.state, group.features) == (state, features))
+        {
             Some(group) => group.cells.push((row, cell)),
-            None => groups.push(Group { state, features, cells: vec![(row, cell)] }),
+            None => groups.push(Group {
+                state,
+                features,
+                cells: vec![(row, cell)],
+            }),
         }
     }
     groups
@@ -214,7 +232,11 @@ impl Group {
             State::Restored => "restored",
             State::RestoredMarked => "restored_marked",
         };
-        format!("{state}{}{}", if self.features.is_empty() { "" } else { "_" }, self.features)
+        format!(
+            "{state}{}{}",
+            if self.features.is_empty() { "" } else { "_" },
+            self.features
+        )
     }
 
     fn run(&self, blocks: Blocks, extent: u64) -> Result<()> {
@@ -226,9 +248,17 @@ impl Group {
                 continue;
             }
             let result = cell.try_on(&mut rig, number);
-            let outcome = if result.is_ok() { Outcome::Passed } else { Outcome::Failed };
+            let outcome = if result.is_ok() {
+                Outcome::Passed
+            } else {
+                Outcome::Failed
+            };
             matrix::note(*row, cell.name, (blocks, extent), outcome);
-            wrong.extend(result.err().map(|error| format!("{}: {error:#}", cell.name)));
+            wrong.extend(
+                result
+                    .err()
+                    .map(|error| format!("{}: {error:#}", cell.name)),
+            );
         }
         ensure!(wrong.is_empty(), "{}", wrong.join("\n"));
         check_content(&rig, 0..rig.spec.extents()).context("at the end")?;
@@ -242,7 +272,11 @@ impl Group {
     fn prepare(&self, blocks: Blocks, extent: u64) -> Result<Rig> {
         let spec = Spec::new(blocks, extent);
         let tail = spec.length % extent;
-        let first = if self.state == State::Unrestored { "format no_copy" } else { "format identical no_copy" };
+        let first = if self.state == State::Unrestored {
+            "format no_copy"
+        } else {
+            "format identical no_copy"
+        };
         let spec = spec
             .length((self.cells.len() as u64 + 2) * extent + tail)
             .features(&format!("{first} {}", self.features));
@@ -263,7 +297,8 @@ impl Cell {
     fn try_on(&self, rig: &mut Rig, number: u64) -> Result<()> {
         let extent = rig.extent(number);
         if matches!(self.state, State::TrackingMarked | State::RestoredMarked) {
-            rig.write(extent.start..extent.start + rig.spec.blocks.sectors()).context("preparing")?;
+            rig.write(extent.start..extent.start + rig.spec.blocks.sectors())
+                .context("preparing")?;
         }
         let sectors = self.sectors(rig, extent);
         let (before, status) = (rig.moved()?, rig.status()?);
@@ -301,10 +336,21 @@ impl Cell {
     /// The request has completed: what a crash now would find about the extent.
     fn check_durable(&self, rig: &Rig, number: u64) -> Result<()> {
         let durable = maps::read(&rig.metadata.part)?;
-        let found = (durable.restoring, durable.cdm.contains(&number), durable.prm.contains(&number));
+        let found = (
+            durable.restoring,
+            durable.cdm.contains(&number),
+            durable.prm.contains(&number),
+        );
         let tracker = &rig.tracker;
-        let must = (tracker.restoring, tracker.cdm.contains(&number), tracker.prm.contains(&number));
-        ensure!(found == must, "durable (restoring, CDM, PRM) are {found:?}, must be {must:?}");
+        let must = (
+            tracker.restoring,
+            tracker.cdm.contains(&number),
+            tracker.prm.contains(&number),
+        );
+        ensure!(
+            found == must,
+            "durable (restoring, CDM, PRM) are {found:?}, must be {must:?}"
+        );
         Ok(())
     }
 
@@ -317,22 +363,42 @@ impl Cell {
                 Amount::Extent => extent,
                 Amount::ExtentAndRequest => extent + request,
             };
-            ensure!(found == expected, "{what}: {found} sectors, must be {expected}; all: {moved:?}");
+            ensure!(
+                found == expected,
+                "{what}: {found} sectors, must be {expected}; all: {moved:?}"
+            );
             Ok(())
         };
         check("read from the clone", moved.clone.read, self.clone_read)?;
         check("read from the source", moved.source.read, self.source_read)?;
-        check("written to the source", moved.source.written, self.source_written)?;
-        check("discarded on the source", moved.source.discarded, self.source_discarded)?;
-        check("written to the clone", moved.clone.written + moved.clone.discarded, Amount::None)?;
+        check(
+            "written to the source",
+            moved.source.written,
+            self.source_written,
+        )?;
+        check(
+            "discarded on the source",
+            moved.source.discarded,
+            self.source_discarded,
+        )?;
+        check(
+            "written to the clone",
+            moved.clone.written + moved.clone.discarded,
+            Amount::None,
+        )?;
         let recorded = moved.metadata.written;
         match self.metadata {
-            Metadata::Untouched => ensure!(recorded == 0, "{recorded} sectors of metadata were written"),
+            Metadata::Untouched => {
+                ensure!(recorded == 0, "{recorded} sectors of metadata were written")
+            }
             Metadata::Durable => ensure!(recorded > 0, "no metadata was written"),
             Metadata::Any => {}
         }
         if self.request == Request::Flush {
-            ensure!(moved.source.writes > 0, "the flush did not reach the source: {moved:?}");
+            ensure!(
+                moved.source.writes > 0,
+                "the flush did not reach the source: {moved:?}"
+            );
         }
         Ok(())
     }
@@ -350,8 +416,15 @@ impl Cell {
             change(after.prm, before.prm),
             change(after.restored, before.restored),
         );
-        ensure!(found == must, "changes of (CDM, PRM, restored) are {found:?}, must be {must:?}");
-        let errors = (after.clone_errors, after.source_errors, after.metadata_errors);
+        ensure!(
+            found == must,
+            "changes of (CDM, PRM, restored) are {found:?}, must be {must:?}"
+        );
+        let errors = (
+            after.clone_errors,
+            after.source_errors,
+            after.metadata_errors,
+        );
         ensure!(errors == (0, 0, 0), "errors were counted: {after:?}");
         Ok(())
     }

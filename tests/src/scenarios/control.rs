@@ -27,10 +27,16 @@ pub fn trials() -> Vec<Trial> {
         trial("control::messages_out_of_turn", messages_out_of_turn),
         trial("control::assume_identical", assume_identical),
         trial("control::assume_different", assume_different),
-        trial("control::format_and_identical_leave_old_metadata_alone", old_metadata),
+        trial(
+            "control::format_and_identical_leave_old_metadata_alone",
+            old_metadata,
+        ),
         trial("control::state_outlives_the_device", state_outlives),
         trial("control::reload_in_the_middle", reload_in_the_middle),
-        trial("control::a_second_restore_copies_what_was_written_since", second_restore),
+        trial(
+            "control::a_second_restore_copies_what_was_written_since",
+            second_restore,
+        ),
         trial("control::write_cache_is_advertised", write_cache),
     ]
 }
@@ -55,28 +61,53 @@ fn unloaded() -> Result<()> {
 }
 
 fn through_a_restore() -> Result<()> {
-    on(spec().features("format").core("copy_jobs", 1).core("copy_size", 128), |rig| {
-        let extents = rig.spec.extents();
-        let status = rig.status()?;
-        ensure!((&*status.mode, &*status.activity) == ("tracking", "idle"), "{status:?}");
-        ensure!((status.cdm, status.extents, status.prm, status.extent) == (extents, extents, 0, 128), "{status:?}");
-        rig.source.hold()?;
-        let begun = begin_while_held(rig);
-        let status = wait::until("a copy runs", || {
+    on(
+        spec()
+            .features("format")
+            .core("copy_jobs", 1)
+            .core("copy_size", 128),
+        |rig| {
+            let extents = rig.spec.extents();
             let status = rig.status()?;
-            Ok((status.copying > 0).then_some(status))
-        });
-        rig.source.release()?;
-        begun?;
-        let status = status?;
-        ensure!((&*status.mode, &*status.activity) == ("restoring", "copying"), "{status:?}");
-        ensure!((status.cdm, status.restored, status.copying) == (extents, 0, 1), "{status:?}");
-        rig.wait_restored()?;
-        let status = rig.status()?;
-        ensure!((&*status.mode, &*status.activity) == ("tracking", "idle"), "{status:?}");
-        ensure!((status.cdm, status.prm, status.restored, status.copying) == (0, 0, extents, 0), "{status:?}");
-        rig.check(rig.all())
-    })
+            ensure!(
+                (&*status.mode, &*status.activity) == ("tracking", "idle"),
+                "{status:?}"
+            );
+            ensure!(
+                (status.cdm, status.extents, status.prm, status.extent)
+                    == (extents, extents, 0, 128),
+                "{status:?}"
+            );
+            rig.source.hold()?;
+            let begun = begin_while_held(rig);
+            let status = wait::until("a copy runs", || {
+                let status = rig.status()?;
+                Ok((status.copying > 0).then_some(status))
+            });
+            rig.source.release()?;
+            begun?;
+            let status = status?;
+            ensure!(
+                (&*status.mode, &*status.activity) == ("restoring", "copying"),
+                "{status:?}"
+            );
+            ensure!(
+                (status.cdm, status.restored, status.copying) == (extents, 0, 1),
+                "{status:?}"
+            );
+            rig.wait_restored()?;
+            let status = rig.status()?;
+            ensure!(
+                (&*status.mode, &*status.activity) == ("tracking", "idle"),
+                "{status:?}"
+            );
+            ensure!(
+                (status.cdm, status.prm, status.restored, status.copying) == (0, 0, extents, 0),
+                "{status:?}"
+            );
+            rig.check(rig.all())
+        },
+    )
 }
 
 /// A suspension flushes the source: it is held only in between.
@@ -93,32 +124,44 @@ fn begin_while_held(rig: &mut Rig) -> Result<()> {
 
 /// Extents of 4 KiB, copied one by one: many steps, so that there is something to interrupt.
 fn many_steps() -> Spec {
-    Spec::new(Blocks::B512, 8).length(8 * 1024).core("copy_jobs", 1).core("copy_size", 8)
+    Spec::new(Blocks::B512, 8)
+        .length(8 * 1024)
+        .core("copy_jobs", 1)
+        .core("copy_size", 8)
 }
 
 fn pause_and_resume() -> Result<()> {
-    on(many_steps().features("format").core("copy_rate", 512), |rig| {
-        rig.start_restore()?;
-        wait::for_condition("something is restored", || Ok(rig.status()?.restored > 0))?;
-        rig.message("pause_copy")?;
-        let paused = paused_at(rig)?;
-        rig.message("copy_rate 0")?;
-        std::thread::sleep(std::time::Duration::from_millis(300));
-        let later = rig.status()?;
-        ensure!(later.restored == paused && later.activity == "paused", "it went on from {paused}: {later:?}");
-        rig.check(rig.all())?;
-        rig.message("resume_copy")?;
-        rig.wait_restored()?;
-        rig.check_counts()?;
-        rig.check(rig.all())
-    })
+    on(
+        many_steps().features("format").core("copy_rate", 512),
+        |rig| {
+            rig.start_restore()?;
+            wait::for_condition("something is restored", || Ok(rig.status()?.restored > 0))?;
+            rig.message("pause_copy")?;
+            let paused = paused_at(rig)?;
+            rig.message("copy_rate 0")?;
+            std::thread::sleep(std::time::Duration::from_millis(300));
+            let later = rig.status()?;
+            ensure!(
+                later.restored == paused && later.activity == "paused",
+                "it went on from {paused}: {later:?}"
+            );
+            rig.check(rig.all())?;
+            rig.message("resume_copy")?;
+            rig.wait_restored()?;
+            rig.check_counts()?;
+            rig.check(rig.all())
+        },
+    )
 }
 
 /// Waits until nothing is copied any more; returns how much is restored.
 fn paused_at(rig: &Rig) -> Result<u64> {
     wait::until("the copies under way have ended", || {
         let status = rig.status()?;
-        ensure!(status.mode == "restoring", "there was nothing to pause: {status:?}");
+        ensure!(
+            status.mode == "restoring",
+            "there was nothing to pause: {status:?}"
+        );
         Ok((status.copying == 0 && status.activity == "paused").then_some(status.restored))
     })
 }
@@ -129,8 +172,14 @@ fn no_copy() -> Result<()> {
         rig.start_restore()?;
         std::thread::sleep(std::time::Duration::from_millis(300));
         let status = rig.status()?;
-        ensure!((&*status.activity, status.restored) == ("paused", 0), "{status:?}");
-        ensure!((rig.clone.moved()? - clone).read == 0, "something was copied");
+        ensure!(
+            (&*status.activity, status.restored) == ("paused", 0),
+            "{status:?}"
+        );
+        ensure!(
+            (rig.clone.moved()? - clone).read == 0,
+            "something was copied"
+        );
         rig.resume_and_finish()?;
         rig.check(rig.all())
     })
@@ -139,26 +188,41 @@ fn no_copy() -> Result<()> {
 /// How fast a copy is can only be too high: a slow machine makes it lower.
 fn rate_is_a_ceiling() -> Result<()> {
     const RATE: u64 = 512;
-    on(many_steps().features("format").core("copy_rate", RATE), |rig| {
-        let start = Instant::now();
-        rig.start_restore()?;
-        wait::for_condition("1 MiB is restored", || Ok(rig.status()?.restored >= 256))?;
-        let restored = rig.status()?.restored * 4;
-        let may = (start.elapsed().as_millis() as u64 * RATE).div_ceil(1000);
-        // What may go at once at the start is not agreed; it must be less than what this copies.
-        ensure!(restored <= may + 512, "{restored} KiB were restored in a time for {may} KiB");
-        rig.message("copy_rate 0")?;
-        rig.wait_restored()?;
-        rig.check(rig.all())
-    })
+    on(
+        many_steps().features("format").core("copy_rate", RATE),
+        |rig| {
+            let start = Instant::now();
+            rig.start_restore()?;
+            wait::for_condition("1 MiB is restored", || Ok(rig.status()?.restored >= 256))?;
+            let restored = rig.status()?.restored * 4;
+            let may = (start.elapsed().as_millis() as u64 * RATE).div_ceil(1000);
+            // What may go at once at the start is not agreed; it must be less than what this copies.
+            ensure!(
+                restored <= may + 512,
+                "{restored} KiB were restored in a time for {may} KiB"
+            );
+            rig.message("copy_rate 0")?;
+            rig.wait_restored()?;
+            rig.check(rig.all())
+        },
+    )
 }
 
 fn core_args_by_message() -> Result<()> {
     on(spec().features("format no_copy"), |rig| {
-        let values = [("copy_jobs", 64), ("copy_size", 65536), ("copy_rate", u64::from(u32::MAX)), ("copy_min_rate", 0)];
+        let values = [
+            ("copy_jobs", 64),
+            ("copy_size", 65536),
+            ("copy_rate", u64::from(u32::MAX)),
+            ("copy_min_rate", 0),
+        ];
         for (key, value) in values {
             rig.message(&format!("{key} {value}"))?;
-            ensure!(rig.status()?.core.get(key) == Some(&value), "{key}: {:?}", rig.status()?);
+            ensure!(
+                rig.status()?.core.get(key) == Some(&value),
+                "{key}: {:?}",
+                rig.status()?
+            );
         }
         rig.message("copy_jobs 1")?;
         rig.message("copy_size 8")?;
@@ -169,7 +233,10 @@ fn core_args_by_message() -> Result<()> {
 }
 
 fn table_round_trip() -> Result<()> {
-    let spec = Spec { table_start: 64, ..spec().features("format no_copy no_discard_passdown") };
+    let spec = Spec {
+        table_start: 64,
+        ..spec().features("format no_copy no_discard_passdown")
+    };
     on(spec, |rig| {
         rig.message("copy_rate 77")?;
         let table = dm::ok(&["table", &rig.name])?;
@@ -181,14 +248,24 @@ fn table_round_trip() -> Result<()> {
         rig.suspend()?;
         dm::ok(&["load", &rig.name, "--table", &table])?;
         rig.resume()?;
-        ensure!(dm::ok(&["table", &rig.name])? == table, "the table loaded again is another");
+        ensure!(
+            dm::ok(&["table", &rig.name])? == table,
+            "the table loaded again is another"
+        );
         rig.check(0..128)
     })
 }
 
 /// The number of events so far.
 fn events(rig: &Rig) -> Result<u64> {
-    let info = dm::ok(&["info", "--columns", "--noheadings", "--options", "events", &rig.name])?;
+    let info = dm::ok(&[
+        "info",
+        "--columns",
+        "--noheadings",
+        "--options",
+        "events",
+        &rig.name,
+    ])?;
     info.trim().parse().context(info)
 }
 
@@ -201,7 +278,10 @@ fn event_at_the_end() -> Result<()> {
         rig.message("resume_copy")?;
         waiting.join()??;
         let status = rig.status()?;
-        ensure!(status.mode == "tracking" && status.cdm == 0, "the event came early: {status:?}");
+        ensure!(
+            status.mode == "tracking" && status.cdm == 0,
+            "the event came early: {status:?}"
+        );
         rig.tracker.finish_restore();
         rig.check(rig.all())
     })
@@ -212,7 +292,10 @@ fn restore_of_nothing() -> Result<()> {
         let before = events(rig)?;
         rig.start_restore()?;
         let status = rig.status()?;
-        ensure!((&*status.mode, status.cdm, status.prm, status.restored) == ("tracking", 0, 0, 0), "{status:?}");
+        ensure!(
+            (&*status.mode, status.cdm, status.prm, status.restored) == ("tracking", 0, 0, 0),
+            "{status:?}"
+        );
         ensure!(events(rig)? > before, "no event told of its end");
         rig.check(rig.all())
     })
@@ -222,8 +305,14 @@ fn restore_of_nothing() -> Result<()> {
 fn refused(rig: &Rig, message: &str, reason: &str) -> Result<()> {
     let before = rig.status()?;
     let ran = rig.try_message(message)?;
-    ensure!(!ran.ok && ran.err.contains(reason), "{message} must fail with '{reason}': {ran:?}");
-    ensure!(rig.status()? == before, "{message} was refused, but changed something");
+    ensure!(
+        !ran.ok && ran.err.contains(reason),
+        "{message} must fail with '{reason}': {ran:?}"
+    );
+    ensure!(
+        rig.status()? == before,
+        "{message} was refused, but changed something"
+    );
     Ok(())
 }
 
@@ -272,7 +361,10 @@ fn assume_different() -> Result<()> {
         rig.tracker.cdm = (0..rig.spec.extents()).collect();
         rig.check_counts()?;
         let table = dm::ok(&["table", &rig.name])?;
-        ensure!(!table.contains("assume_different"), "the table would fill the map again: {table}");
+        ensure!(
+            !table.contains("assume_different"),
+            "the table would fill the map again: {table}"
+        );
         rig.start_restore()?;
         rig.check(rig.all())
     })
@@ -297,34 +389,49 @@ fn state_outlives() -> Result<()> {
         rig.start_again("1 no_copy")?;
         rig.check_counts()?;
         let status = rig.status()?;
-        ensure!((&*status.mode, status.restored) == ("restoring", 2), "{status:?}");
+        ensure!(
+            (&*status.mode, status.restored) == ("restoring", 2),
+            "{status:?}"
+        );
         rig.check(rig.all())?;
         rig.resume_and_finish()?;
         rig.start_again("0")?;
         let status = rig.status()?;
-        ensure!((&*status.mode, status.restored) == ("tracking", rig.spec.extents()), "{status:?}");
+        ensure!(
+            (&*status.mode, status.restored) == ("tracking", rig.spec.extents()),
+            "{status:?}"
+        );
         rig.check_counts()?;
         rig.check(rig.all())
     })
 }
 
 fn reload_in_the_middle() -> Result<()> {
-    on(many_steps().features("format").core("copy_rate", 256), |rig| {
-        rig.start_restore()?;
-        wait::for_condition("something is restored", || Ok(rig.status()?.restored > 0))?;
-        rig.write(4000..4100)?;
-        rig.reload("1 no_copy 2 copy_jobs 3")?;
-        let status = rig.status()?;
-        ensure!((&*status.mode, &*status.activity) == ("restoring", "paused"), "{status:?}");
-        ensure!(status.core["copy_jobs"] == 3 && status.core["copy_rate"] == 0, "{status:?}");
-        rig.check(rig.all())?;
-        rig.suspend()?;
-        rig.resume()?;
-        rig.check(rig.all())?;
-        rig.resume_and_finish()?;
-        rig.check_counts()?;
-        rig.check(rig.all())
-    })
+    on(
+        many_steps().features("format").core("copy_rate", 256),
+        |rig| {
+            rig.start_restore()?;
+            wait::for_condition("something is restored", || Ok(rig.status()?.restored > 0))?;
+            rig.write(4000..4100)?;
+            rig.reload("1 no_copy 2 copy_jobs 3")?;
+            let status = rig.status()?;
+            ensure!(
+                (&*status.mode, &*status.activity) == ("restoring", "paused"),
+                "{status:?}"
+            );
+            ensure!(
+                status.core["copy_jobs"] == 3 && status.core["copy_rate"] == 0,
+                "{status:?}"
+            );
+            rig.check(rig.all())?;
+            rig.suspend()?;
+            rig.resume()?;
+            rig.check(rig.all())?;
+            rig.resume_and_finish()?;
+            rig.check_counts()?;
+            rig.check(rig.all())
+        },
+    )
 }
 
 fn second_restore() -> Result<()> {
@@ -338,12 +445,18 @@ fn second_restore() -> Result<()> {
         rig.message("pause_copy")?;
         rig.start_restore()?;
         let status = rig.status()?;
-        ensure!((status.cdm, status.prm, status.restored) == (2, 0, 0), "{status:?}");
+        ensure!(
+            (status.cdm, status.prm, status.restored) == (2, 0, 0),
+            "{status:?}"
+        );
         rig.check(rig.all())?;
         let read = (rig.clone.moved()? - clone).read;
         rig.resume_and_finish()?;
         let copied = (rig.clone.moved()? - clone).read - read;
-        ensure!(copied == 2 * 128, "the second restore copied {copied} sectors");
+        ensure!(
+            copied == 2 * 128,
+            "the second restore copied {copied} sectors"
+        );
         rig.check_counts()?;
         rig.check(rig.all())
     })

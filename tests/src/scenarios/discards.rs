@@ -20,13 +20,27 @@ fn passed_down() -> Vec<Cell> {
     };
     let first = |cell: Cell, bits| cell.bits(bits).metadata(Metadata::Durable);
     vec![
-        first(whole("tracking: discard, first touch", State::Tracking), Bits::SetCdm),
-        first(part("tracking: discard, part, first touch", State::Tracking), Bits::SetCdm),
+        first(
+            whole("tracking: discard, first touch", State::Tracking),
+            Bits::SetCdm,
+        ),
+        first(
+            part("tracking: discard, part, first touch", State::Tracking),
+            Bits::SetCdm,
+        ),
         whole("tracking: discard, later touch", State::TrackingMarked),
-        whole("unrestored: discard", State::Unrestored).bits(Bits::Restored).metadata(Metadata::Any),
+        whole("unrestored: discard", State::Unrestored)
+            .bits(Bits::Restored)
+            .metadata(Metadata::Any),
         part("unrestored: discard, part", State::Unrestored).source_discarded(Amount::None),
-        first(whole("restored: discard, first touch", State::Restored), Bits::SetPrm),
-        first(part("restored: discard, part, first touch", State::Restored), Bits::SetPrm),
+        first(
+            whole("restored: discard, first touch", State::Restored),
+            Bits::SetPrm,
+        ),
+        first(
+            part("restored: discard, part, first touch", State::Restored),
+            Bits::SetPrm,
+        ),
         whole("restored: discard, later touch", State::RestoredMarked),
     ]
 }

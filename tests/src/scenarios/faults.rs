@@ -19,14 +19,32 @@ pub fn trials() -> Vec<Trial> {
     vec![
         trial("faults::clone::bad_extent_is_passed_over", bad_clone_extent),
         trial("faults::clone::gone_and_back", clone_gone),
-        trial("faults::clone::copy_for_a_write_fails", copy_for_write_fails),
-        trial("faults::source::bad_extent_is_passed_over", bad_source_extent),
+        trial(
+            "faults::clone::copy_for_a_write_fails",
+            copy_for_write_fails,
+        ),
+        trial(
+            "faults::source::bad_extent_is_passed_over",
+            bad_source_extent,
+        ),
         trial("faults::source::flush_fails", flush_fails),
-        trial("faults::source::flush_of_copies_fails", flush_of_copies_fails),
-        trial("faults::metadata::gone_while_tracking", metadata_gone_tracking),
-        trial("faults::metadata::gone_while_restoring", metadata_gone_restoring),
+        trial(
+            "faults::source::flush_of_copies_fails",
+            flush_of_copies_fails,
+        ),
+        trial(
+            "faults::metadata::gone_while_tracking",
+            metadata_gone_tracking,
+        ),
+        trial(
+            "faults::metadata::gone_while_restoring",
+            metadata_gone_restoring,
+        ),
         trial("faults::metadata::gone_for_a_flush", flush_without_metadata),
-        trial("faults::metadata::gone_for_a_mode_record", mode_record_fails),
+        trial(
+            "faults::metadata::gone_for_a_mode_record",
+            mode_record_fails,
+        ),
     ]
 }
 
@@ -50,25 +68,47 @@ fn status_when(rig: &Rig, what: &str, is: impl Fn(&Status) -> bool) -> Result<St
 
 /// `dmsetup wait` for the next event.
 fn next_event(rig: &Rig) -> Result<Background<Result<String>>> {
-    let info = dm::ok(&["info", "--columns", "--noheadings", "--options", "events", &rig.name])?;
+    let info = dm::ok(&[
+        "info",
+        "--columns",
+        "--noheadings",
+        "--options",
+        "events",
+        &rig.name,
+    ])?;
     let (name, number) = (rig.name.clone(), info.trim().to_string());
-    Ok(wait::background("dmsetup wait", move || dm::ok(&["wait", &name, &number])))
+    Ok(wait::background("dmsetup wait", move || {
+        dm::ok(&["wait", &name, &number])
+    }))
 }
 
 fn bad_clone_extent() -> Result<()> {
     on(spec().features("format no_copy"), |rig| {
         rig.start_restore()?;
         rig.clone.break_sectors(3 * EXTENT + 8..3 * EXTENT + 16)?;
-        expect_eio("a read of the bad sectors", rig.host()?.read(3 * EXTENT + 8..3 * EXTENT + 16))?;
+        expect_eio(
+            "a read of the bad sectors",
+            rig.host()?.read(3 * EXTENT + 8..3 * EXTENT + 16),
+        )?;
         rig.check(3 * EXTENT..3 * EXTENT + 8)?;
         rig.check(0..3 * EXTENT)?;
         let stalled = next_event(rig)?;
         rig.message("resume_copy")?;
         stalled.join()??;
-        let status = status_when(rig, "all but one extent are restored", |status| status.cdm == 1)?;
-        ensure!(status.restored == rig.spec.extents() - 1 && status.clone_errors > 0, "{status:?}");
-        let status = status_when(rig, "the copy is stalled", |status| status.activity == "stalled")?;
-        ensure!((status.source_errors, status.metadata_errors) == (0, 0), "{status:?}");
+        let status = status_when(rig, "all but one extent are restored", |status| {
+            status.cdm == 1
+        })?;
+        ensure!(
+            status.restored == rig.spec.extents() - 1 && status.clone_errors > 0,
+            "{status:?}"
+        );
+        let status = status_when(rig, "the copy is stalled", |status| {
+            status.activity == "stalled"
+        })?;
+        ensure!(
+            (status.source_errors, status.metadata_errors) == (0, 0),
+            "{status:?}"
+        );
         rig.check(4 * EXTENT..rig.spec.length)?;
         rig.clone.heal()?;
         rig.wait_restored()?;
@@ -87,8 +127,13 @@ fn clone_gone() -> Result<()> {
         let stalled = next_event(rig)?;
         rig.message("resume_copy")?;
         stalled.join()??;
-        let status = status_when(rig, "the copy is stalled", |status| status.activity == "stalled")?;
-        ensure!(status.clone_errors > 0 && status.mode == "restoring", "{status:?}");
+        let status = status_when(rig, "the copy is stalled", |status| {
+            status.activity == "stalled"
+        })?;
+        ensure!(
+            status.clone_errors > 0 && status.mode == "restoring",
+            "{status:?}"
+        );
         // The host goes on where the clone is not needed, also with whole extents.
         rig.check(0..EXTENT)?;
         rig.write(2 * EXTENT..3 * EXTENT)?;
@@ -108,10 +153,20 @@ fn copy_for_write_fails() -> Result<()> {
         rig.start_restore()?;
         rig.clone.break_sectors(EXTENT..EXTENT + 8)?;
         let before = rig.status()?;
-        expect_eio("a write whose copy fails", rig.host()?.write(EXTENT + 64, &host_data(EXTENT + 64..EXTENT + 72, 1)))?;
+        expect_eio(
+            "a write whose copy fails",
+            rig.host()?
+                .write(EXTENT + 64, &host_data(EXTENT + 64..EXTENT + 72, 1)),
+        )?;
         let after = rig.status()?;
-        ensure!((after.cdm, after.prm, after.restored) == (before.cdm, before.prm, 0), "{after:?}");
-        ensure!(after.clone_errors > 0, "the error is not counted: {after:?}");
+        ensure!(
+            (after.cdm, after.prm, after.restored) == (before.cdm, before.prm, 0),
+            "{after:?}"
+        );
+        ensure!(
+            after.clone_errors > 0,
+            "the error is not counted: {after:?}"
+        );
         rig.check(EXTENT + 8..2 * EXTENT)?;
         rig.write(0..8)?;
         rig.clone.heal()?;
@@ -128,8 +183,13 @@ fn bad_source_extent() -> Result<()> {
         let stalled = next_event(rig)?;
         rig.message("resume_copy")?;
         stalled.join()??;
-        let status = status_when(rig, "all but one extent are restored", |status| status.cdm == 1)?;
-        ensure!(status.source_errors > 0 && status.clone_errors == 0, "{status:?}");
+        let status = status_when(rig, "all but one extent are restored", |status| {
+            status.cdm == 1
+        })?;
+        ensure!(
+            status.source_errors > 0 && status.clone_errors == 0,
+            "{status:?}"
+        );
         // It still reads as the clone.
         rig.check(rig.all())?;
         rig.source.heal()?;
@@ -185,20 +245,35 @@ fn metadata_gone_tracking() -> Result<()> {
         rig.metadata.break_down()?;
         let changed = next_event(rig)?;
         let source = rig.source.moved()?;
-        expect_eio("a first touch", rig.host()?.write(EXTENT, &host_data(EXTENT..EXTENT + 8, 9)))?;
+        expect_eio(
+            "a first touch",
+            rig.host()?.write(EXTENT, &host_data(EXTENT..EXTENT + 8, 9)),
+        )?;
         changed.join()??;
-        ensure!((rig.source.moved()? - source).written == 0, "it is on the source all the same");
+        ensure!(
+            (rig.source.moved()? - source).written == 0,
+            "it is on the source all the same"
+        );
         let status = rig.status()?;
-        ensure!(status.metadata_mode == "ro" && status.metadata_errors > 0, "{status:?}");
+        ensure!(
+            status.metadata_mode == "ro" && status.metadata_errors > 0,
+            "{status:?}"
+        );
         rig.write(8..16)?;
         rig.flush()?;
         rig.check(rig.all())?;
         rig.metadata.heal()?;
-        expect_eio("a first touch before a reload", rig.host()?.write(EXTENT, &host_data(EXTENT..EXTENT + 8, 9)))?;
+        expect_eio(
+            "a first touch before a reload",
+            rig.host()?.write(EXTENT, &host_data(EXTENT..EXTENT + 8, 9)),
+        )?;
         rig.suspend()?;
         let ran = rig.try_message("start_restore")?;
         rig.resume()?;
-        ensure!(!ran.ok && ran.err.contains("Read-only file system"), "{ran:?}");
+        ensure!(
+            !ran.ok && ran.err.contains("Read-only file system"),
+            "{ran:?}"
+        );
         rig.reload("0")?;
         ensure!(rig.status()?.metadata_mode == "rw", "{:?}", rig.status()?);
         rig.write(EXTENT..EXTENT + 8)?;
@@ -215,9 +290,13 @@ fn metadata_gone_restoring() -> Result<()> {
         rig.metadata.break_down()?;
         let touch = rig.host()?.write(EXTENT, &host_data(EXTENT..EXTENT + 8, 9));
         expect_eio("a first touch", touch)?;
-        let status = status_when(rig, "metadata is read-only", |status| status.metadata_mode == "ro")?;
+        let status = status_when(rig, "metadata is read-only", |status| {
+            status.metadata_mode == "ro"
+        })?;
         ensure!(status.metadata_errors > 0, "{status:?}");
-        let overwrite = rig.host()?.write(2 * EXTENT, &host_data(2 * EXTENT..3 * EXTENT, 9));
+        let overwrite = rig
+            .host()?
+            .write(2 * EXTENT, &host_data(2 * EXTENT..3 * EXTENT, 9));
         expect_eio("an overwrite", overwrite)?;
         rig.check(0..EXTENT)?;
         rig.check(3 * EXTENT..rig.spec.length)?;
@@ -238,7 +317,9 @@ fn flush_without_metadata() -> Result<()> {
         rig.metadata.break_down()?;
         rig.write(EXTENT..2 * EXTENT)?;
         expect_eio("a flush with a record to commit", rig.host()?.flush())?;
-        let status = status_when(rig, "metadata is read-only", |status| status.metadata_mode == "ro")?;
+        let status = status_when(rig, "metadata is read-only", |status| {
+            status.metadata_mode == "ro"
+        })?;
         ensure!(status.metadata_errors > 0, "{status:?}");
         rig.check(rig.all())
     })
@@ -260,7 +341,10 @@ fn mode_record_fails() -> Result<()> {
         rig.metadata.heal()?;
         rig.reload("1 no_copy")?;
         let status = rig.status()?;
-        ensure!((&*status.metadata_mode, &*status.mode) == ("rw", "tracking"), "{status:?}");
+        ensure!(
+            (&*status.metadata_mode, &*status.mode) == ("rw", "tracking"),
+            "{status:?}"
+        );
         rig.check(rig.all())?;
         rig.start_restore()?;
         rig.check(rig.all())

@@ -20,7 +20,10 @@ pub fn trials() -> Vec<Trial> {
         trials.push(trial(name, move || rolled_back(&kind)));
     }
     trials.push(trial("file_systems::sqlite_under_load", sqlite));
-    trials.push(trial("file_systems::changes_under_a_busy_mount", changes_under_mount));
+    trials.push(trial(
+        "file_systems::changes_under_a_busy_mount",
+        changes_under_mount,
+    ));
     trials
 }
 
@@ -34,9 +37,24 @@ struct Kind {
 }
 
 const KINDS: [Kind; 3] = [
-    Kind { name: "ext4", mebibytes: 96, make: "mkfs.ext4 -q", check: "e2fsck -fn" },
-    Kind { name: "xfs", mebibytes: 320, make: "mkfs.xfs -q", check: "xfs_repair -n" },
-    Kind { name: "btrfs", mebibytes: 160, make: "mkfs.btrfs -q", check: "btrfs check --readonly" },
+    Kind {
+        name: "ext4",
+        mebibytes: 96,
+        make: "mkfs.ext4 -q",
+        check: "e2fsck -fn",
+    },
+    Kind {
+        name: "xfs",
+        mebibytes: 320,
+        make: "mkfs.xfs -q",
+        check: "xfs_repair -n",
+    },
+    Kind {
+        name: "btrfs",
+        mebibytes: 160,
+        make: "mkfs.btrfs -q",
+        check: "btrfs check --readonly",
+    },
 ];
 
 /// A rig whose clone can be made here: it lies on a disk that can be written, and only the target
@@ -61,7 +79,9 @@ impl Volume {
         let sectors = mebibytes << 11;
         let (source, _) = disks::take_data(Blocks::B512, sectors, true)?;
         let (clone, _) = disks::take_data(Blocks::B512, sectors, true)?;
-        let spec = Spec::new(Blocks::B512, 128).length(sectors).features("format no_copy");
+        let spec = Spec::new(Blocks::B512, 128)
+            .length(sectors)
+            .features("format no_copy");
         let mut rig = Rig::over(spec, source, clone)?;
         rig.create()?;
         rig.let_go();
@@ -91,7 +111,10 @@ impl Volume {
     fn start_restore(&mut self) -> Result<()> {
         self.rig.start_restore()?;
         let status = self.rig.status()?;
-        ensure!(status.mode == "restoring" && status.restored == 0, "{status:?}");
+        ensure!(
+            status.mode == "restoring" && status.restored == 0,
+            "{status:?}"
+        );
         Ok(())
     }
 
@@ -99,13 +122,23 @@ impl Volume {
         self.rig.message("copy_rate 0")?;
         self.rig.resume_and_finish()?;
         let status = self.rig.status()?;
-        ensure!((status.clone_errors, status.source_errors, status.metadata_errors) == (0, 0, 0), "{status:?}");
+        ensure!(
+            (
+                status.clone_errors,
+                status.source_errors,
+                status.metadata_errors
+            ) == (0, 0, 0),
+            "{status:?}"
+        );
         Ok(())
     }
 
     fn close(self) -> Result<()> {
         let written = self.rig.clone.moved()?;
-        ensure!(written.written == 0 && written.discarded == 0, "the clone was written: {written:?}");
+        ensure!(
+            written.written == 0 && written.discarded == 0,
+            "the clone was written: {written:?}"
+        );
         self.rig.close()
     }
 }
@@ -130,15 +163,22 @@ fn rolled_back(kind: &Kind) -> Result<()> {
     volume.shell(&format!("mount $D $M; {DAMAGE}; umount $M"))?;
     let damaged = volume.rig.status()?.cdm;
     volume.start_restore()?;
-    volume.shell(&format!("mount $D $M; {CHECK_OLD}")).context("right after the start")?;
+    volume
+        .shell(&format!("mount $D $M; {CHECK_OLD}"))
+        .context("right after the start")?;
     let left = volume.rig.status()?.cdm;
-    ensure!(left * 2 > damaged, "only {left} of {damaged} extents were still unrestored");
+    ensure!(
+        left * 2 > damaged,
+        "only {left} of {damaged} extents were still unrestored"
+    );
     volume.rig.message("copy_rate 4096")?;
     volume.rig.message("resume_copy")?;
     volume.shell(WORK)?;
     volume.finish()?;
     volume.shell(CHECK_NEW)?;
-    volume.shell(&format!("umount $M; {} $D", kind.check)).context("file system check")?;
+    volume
+        .shell(&format!("umount $M; {} $D", kind.check))
+        .context("file system check")?;
     volume.shell(&format!("mount $D $M; {CHECK_NEW}; umount $M"))?;
     volume.close()
 }
@@ -167,8 +207,13 @@ fn sqlite() -> Result<()> {
     ensure!(acknowledged.trim() == "40", "{acknowledged}");
     volume.finish()?;
     volume.shell("umount $M; e2fsck -fn $D; mount $D $M")?;
-    let answer = volume.shell("sqlite3 $M/db 'PRAGMA integrity_check; SELECT count(*) FROM log; SELECT count(*) FROM t'")?;
-    ensure!(answer.split_whitespace().eq(["ok", "40", "4000"]), "{answer}");
+    let answer = volume.shell(
+        "sqlite3 $M/db 'PRAGMA integrity_check; SELECT count(*) FROM log; SELECT count(*) FROM t'",
+    )?;
+    ensure!(
+        answer.split_whitespace().eq(["ok", "40", "4000"]),
+        "{answer}"
+    );
     volume.shell("umount $M")?;
     volume.close()
 }
@@ -179,7 +224,11 @@ fn changes_under_mount() -> Result<()> {
     let mut volume = Volume::new(96)?;
     volume.rig.shut_down()?;
     let name = volume.rig.name.clone();
-    let linear = format!("0 {} linear {} 0", volume.rig.spec.length, volume.rig.source.path());
+    let linear = format!(
+        "0 {} linear {} 0",
+        volume.rig.spec.length,
+        volume.rig.source.path()
+    );
     let swap = |table: &str| -> Result<()> {
         dm::ok(&["load", &name, "--table", table])?;
         dm::ok(&["suspend", &name])?;
@@ -190,19 +239,27 @@ fn changes_under_mount() -> Result<()> {
     let busy = {
         let mount = volume.mount.0.clone();
         let line = "i=0; while test ! -e $M/stop; do i=$((i+1)); head -c 200k /dev/urandom >$M/busy$((i%20)); sync -d $M/busy$((i%20)); done; echo $i";
-        wait::background("a busy file system", move || sh::shell(&format!("M={mount}; {line}")))
+        wait::background("a busy file system", move || {
+            sh::shell(&format!("M={mount}; {line}"))
+        })
     };
     let changed = (|| {
         swap(&volume.rig.table("2 assume_different no_copy")).context("to restore")?;
         let status = volume.rig.status()?;
-        ensure!((&*status.mode, status.cdm) == ("tracking", status.extents), "{status:?}");
+        ensure!(
+            (&*status.mode, status.cdm) == ("tracking", status.extents),
+            "{status:?}"
+        );
         swap(&volume.rig.table("1 no_copy 2 copy_jobs 2")).context("other core args")?;
         for _ in 0..3 {
             dm::ok(&["suspend", &name])?;
             dm::ok(&["resume", &name])?;
         }
         let status = volume.rig.status()?;
-        ensure!((status.cdm, status.core["copy_jobs"]) == (status.extents, 2), "{status:?}");
+        ensure!(
+            (status.cdm, status.core["copy_jobs"]) == (status.extents, 2),
+            "{status:?}"
+        );
         swap(&linear).context("back to linear")
     })();
     volume.shell("touch $M/stop")?;

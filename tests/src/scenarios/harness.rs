@@ -27,11 +27,20 @@ fn disks_hold_stamps() -> Result<()> {
     for blocks in Blocks::ALL {
         for extent in [8, 1 << 21] {
             let mut rig = Rig::slices(Spec::new(blocks, extent))?;
-            let (source, clone) = (Device::open(&rig.source.path())?, Device::open_read_only(&rig.clone.path())?);
+            let (source, clone) = (
+                Device::open(&rig.source.path())?,
+                Device::open_read_only(&rig.clone.path())?,
+            );
             rig.tracker.model.check(0..128, &source.read(0..128)?)?;
             rig.tracker.model.set(0..128, Content::Clone);
             rig.tracker.model.check(0..128, &clone.read(0..128)?)?;
-            ensure!(rig.tracker.model.check(0..128, &source.read(0..128)?).is_err(), "anything is taken for a stamp");
+            ensure!(
+                rig.tracker
+                    .model
+                    .check(0..128, &source.read(0..128)?)
+                    .is_err(),
+                "anything is taken for a stamp"
+            );
             drop((source, clone));
             rig.close()?;
         }
@@ -53,7 +62,10 @@ fn slices_count() -> Result<()> {
     ensure!((moved.discards, moved.discarded) == (1, 64), "{moved:?}");
     source.flush()?;
     let flushed = rig.source.moved()? - before;
-    ensure!((flushed.writes, flushed.written) == (3, 16 + 32), "a flush is not counted: {flushed:?}");
+    ensure!(
+        (flushed.writes, flushed.written) == (3, 16 + 32),
+        "a flush is not counted: {flushed:?}"
+    );
     drop(source);
     rig.close()
 }
@@ -81,7 +93,10 @@ fn slices_can_be_broken() -> Result<()> {
     source.read(24..32)?;
     source.read(8..16)?;
     rig.source.break_down()?;
-    expect_eio("a write to a broken device", source.write(0, &host_data(0..8, 1)))?;
+    expect_eio(
+        "a write to a broken device",
+        source.write(0, &host_data(0..8, 1)),
+    )?;
     rig.source.heal()?;
     rig.tracker.model.check(0..64, &source.read(0..64)?)?;
     drop(source);

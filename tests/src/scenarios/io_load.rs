@@ -16,7 +16,12 @@ use std::ops::Range;
 /// All of them.
 pub fn trials() -> Vec<Trial> {
     let mut trials = Vec::new();
-    for (blocks, extent) in [(Blocks::B512, 8), (Blocks::B512, 128), (Blocks::B4096, 128), (Blocks::B512, 2048)] {
+    for (blocks, extent) in [
+        (Blocks::B512, 8),
+        (Blocks::B512, 128),
+        (Blocks::B4096, 128),
+        (Blocks::B512, 2048),
+    ] {
         let name = format!("load::random_concurrent::{}::{extent}", blocks.bytes());
         trials.push(trial(name, move || random_concurrent(blocks, extent)));
     }
@@ -37,10 +42,15 @@ const REQUESTS: usize = 120;
 fn random_concurrent(blocks: Blocks, extent: u64) -> Result<()> {
     let length = STRIPE * STRIPES;
     // About as long as the requests take; it is let go behind them.
-    let spec = Spec::new(blocks, extent).length(length).core("copy_rate", 3000).core("copy_min_rate", 1000);
+    let spec = Spec::new(blocks, extent)
+        .length(length)
+        .core("copy_rate", 3000)
+        .core("copy_min_rate", 1000);
     on(spec.features("format"), |rig| {
         rig.start_restore()?;
-        let workers = (0..WORKERS).map(|number| Worker::start(rig, number)).collect::<Result<Vec<_>>>()?;
+        let workers = (0..WORKERS)
+            .map(|number| Worker::start(rig, number))
+            .collect::<Result<Vec<_>>>()?;
         // Meanwhile the device is suspended and paused more than once.
         for _ in 0..3 {
             std::thread::sleep(std::time::Duration::from_millis(150));
@@ -49,17 +59,28 @@ fn random_concurrent(blocks: Blocks, extent: u64) -> Result<()> {
             rig.message("pause_copy")?;
             rig.message("resume_copy")?;
         }
-        let models = workers.into_iter().map(|worker| worker.join()?).collect::<Result<Vec<_>>>()?;
-        ensure!(rig.status()?.prm > 0 || rig.status()?.mode == "tracking", "nothing was written");
+        let models = workers
+            .into_iter()
+            .map(|worker| worker.join()?)
+            .collect::<Result<Vec<_>>>()?;
+        ensure!(
+            rig.status()?.prm > 0 || rig.status()?.mode == "tracking",
+            "nothing was written"
+        );
         rig.message("copy_rate 0")?;
-        wait::for_condition("the restore is over", || Ok(rig.status()?.mode == "tracking"))?;
+        wait::for_condition("the restore is over", || {
+            Ok(rig.status()?.mode == "tracking")
+        })?;
         check_all(&rig.host()?, &models)?;
         rig.start_again("0")?;
         check_all(&rig.host()?, &models)?;
         // Where nobody wrote, source and clone are the same now.
         rig.shut_down()?;
         rig.check_maps_against_disks()?;
-        let status = |rig: &Rig| rig.status().map(|status| status.clone_errors + status.source_errors);
+        let status = |rig: &Rig| {
+            rig.status()
+                .map(|status| status.clone_errors + status.source_errors)
+        };
         rig.create_with("0")?;
         ensure!(status(rig)? == 0, "there were errors");
         Ok(())
@@ -75,7 +96,9 @@ fn stripes(number: usize) -> impl Iterator<Item = Range<u64>> {
 fn check_all(host: &Host, models: &[Model]) -> Result<()> {
     for (number, model) in models.iter().enumerate() {
         for part in stripes(number).flat_map(parts) {
-            model.check(part.clone(), &host.read(part)?).with_context(|| format!("worker {number}"))?;
+            model
+                .check(part.clone(), &host.read(part)?)
+                .with_context(|| format!("worker {number}"))?;
         }
     }
     Ok(())
@@ -99,13 +122,16 @@ impl Worker {
             stripes: stripes(number).collect(),
             block: rig.spec.blocks.sectors(),
         };
-        Ok(wait::background(&format!("worker {number}"), move || worker.run()))
+        Ok(wait::background(&format!("worker {number}"), move || {
+            worker.run()
+        }))
     }
 
     fn run(mut self) -> Result<Model> {
         for request in 0..REQUESTS {
             let sectors = self.somewhere();
-            self.request(sectors.clone()).with_context(|| format!("request {request} on {sectors:?}"))?;
+            self.request(sectors.clone())
+                .with_context(|| format!("request {request} on {sectors:?}"))?;
         }
         Ok(self.model)
     }
@@ -116,7 +142,9 @@ impl Worker {
         let start = self.random.below(blocks);
         // From one block to 1 MiB, short ones more often.
         let longest = 1 << self.random.below(12);
-        let count = (1 + self.random.below(longest)).min(blocks - start).min(2048 / self.block);
+        let count = (1 + self.random.below(longest))
+            .min(blocks - start)
+            .min(2048 / self.block);
         let first = stripe.start + start * self.block;
         first..first + count * self.block
     }
@@ -146,11 +174,16 @@ impl Worker {
 
 /// fio writes, and reads everything back, with several jobs of different sizes at a time.
 fn fio_verify(blocks: Blocks, extent: u64) -> Result<()> {
-    let spec = Spec::new(blocks, extent).length(64 << 11).core("copy_rate", 8000);
+    let spec = Spec::new(blocks, extent)
+        .length(64 << 11)
+        .core("copy_rate", 8000);
     on(spec.features("format"), |rig| {
         rig.start_restore()?;
         let jobs = [
-            ("small", format!("--bs={} --size=1m --io_size=512k", blocks.bytes())),
+            (
+                "small",
+                format!("--bs={} --size=1m --io_size=512k", blocks.bytes()),
+            ),
             ("pages", "--bs=4k --size=8m --io_size=2m".to_string()),
             ("mixed", "--bsrange=4k-1m --size=24m".to_string()),
             ("large", "--bs=1m --size=24m --rw=write".to_string()),
@@ -170,9 +203,18 @@ fn fio_verify(blocks: Blocks, extent: u64) -> Result<()> {
         let line = line.replace("--size=24m", "--size=15m");
         sh::shell(&line)?;
         rig.message("copy_rate 0")?;
-        wait::for_condition("the restore is over", || Ok(rig.status()?.mode == "tracking"))?;
+        wait::for_condition("the restore is over", || {
+            Ok(rig.status()?.mode == "tracking")
+        })?;
         let status = rig.status()?;
-        ensure!((status.clone_errors, status.source_errors, status.metadata_errors) == (0, 0, 0), "{status:?}");
+        ensure!(
+            (
+                status.clone_errors,
+                status.source_errors,
+                status.metadata_errors
+            ) == (0, 0, 0),
+            "{status:?}"
+        );
         // Behind the last job nobody wrote.
         rig.tracker.finish_restore();
         rig.check(61 << 11..62 << 11)

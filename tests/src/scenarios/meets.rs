@@ -22,22 +22,43 @@ pub fn trials() -> Vec<Trial> {
         trial("meets::a_copy::part_of_an_extent_waits", part_meets_copy),
         trial("meets::a_copy::whole_extent_waits", whole_meets_copy),
         trial("meets::a_copy::discard_waits", discard_meets_copy),
-        trial("meets::an_overwrite::read_gets_the_clone", read_meets_overwrite),
-        trial("meets::an_overwrite::write_comes_after", write_meets_overwrite),
-        trial("meets::an_overwrite::the_copy_passes_it_over", copy_meets_overwrite),
+        trial(
+            "meets::an_overwrite::read_gets_the_clone",
+            read_meets_overwrite,
+        ),
+        trial(
+            "meets::an_overwrite::write_comes_after",
+            write_meets_overwrite,
+        ),
+        trial(
+            "meets::an_overwrite::the_copy_passes_it_over",
+            copy_meets_overwrite,
+        ),
         trial("meets::an_overwrite::that_fails", overwrite_fails),
-        trial("meets::a_record::tracking", || first_touch_waits("format identical", false)),
-        trial("meets::a_record::restoring", || first_touch_waits("format identical no_copy", true)),
-        trial("meets::a_record::that_another_write_waits_for", second_touch_waits),
+        trial("meets::a_record::tracking", || {
+            first_touch_waits("format identical", false)
+        }),
+        trial("meets::a_record::restoring", || {
+            first_touch_waits("format identical no_copy", true)
+        }),
+        trial(
+            "meets::a_record::that_another_write_waits_for",
+            second_touch_waits,
+        ),
         trial("meets::records_of_a_time_are_one_batch", one_batch),
-        trial("meets::a_copy_for_a_write_ignores_pause_and_rate", urgent_copy),
+        trial(
+            "meets::a_copy_for_a_write_ignores_pause_and_rate",
+            urgent_copy,
+        ),
     ]
 }
 
 const EXTENT: u64 = 128;
 
 fn spec() -> Spec {
-    Spec::new(Blocks::B512, EXTENT).core("copy_jobs", 1).core("copy_size", EXTENT)
+    Spec::new(Blocks::B512, EXTENT)
+        .core("copy_jobs", 1)
+        .core("copy_size", EXTENT)
 }
 
 /// A restore whose first copy has read extent 0 and cannot write it.
@@ -46,7 +67,9 @@ fn with_held_copy(scenario: impl FnOnce(&mut Rig) -> Result<()>) -> Result<()> {
         rig.start_restore()?;
         rig.source.hold()?;
         rig.message("resume_copy")?;
-        wait::for_condition("a copy has begun", || Ok(rig.clone.moved()?.read >= EXTENT && rig.status()?.copying > 0))?;
+        wait::for_condition("a copy has begun", || {
+            Ok(rig.clone.moved()?.read >= EXTENT && rig.status()?.copying > 0)
+        })?;
         scenario(rig)
     })
 }
@@ -57,7 +80,10 @@ fn finish_held_copy(rig: &mut Rig, clone_before: u64) -> Result<()> {
     rig.check_counts()?;
     rig.check(rig.all())?;
     let read = rig.clone.moved()?.read - clone_before;
-    ensure!(read <= rig.spec.length, "an extent was copied twice: {read} sectors read");
+    ensure!(
+        read <= rig.spec.length,
+        "an extent was copied twice: {read} sectors read"
+    );
     rig.shut_down()?;
     rig.check_maps_against_disks().map(drop)
 }
@@ -65,7 +91,9 @@ fn finish_held_copy(rig: &mut Rig, clone_before: u64) -> Result<()> {
 /// A write in a thread of its own.
 fn write(rig: &Rig, sectors: Range<u64>, generation: u64) -> Result<Background<io::Result<()>>> {
     let host = rig.host()?;
-    Ok(wait::background("write", move || host.write(sectors.start, &host_data(sectors, generation))))
+    Ok(wait::background("write", move || {
+        host.write(sectors.start, &host_data(sectors, generation))
+    }))
 }
 
 /// Waits until a request is with the device and finds it unfinished a little later. A request
@@ -119,7 +147,10 @@ fn discard_meets_copy() -> Result<()> {
         let discard = wait::background("discard", move || host.discard(0..EXTENT));
         // The request comes from another program; when it is with the device is not known.
         std::thread::sleep(Duration::from_millis(300));
-        ensure!(!discard.is_done(), "a discard that meets a copy did not wait");
+        ensure!(
+            !discard.is_done(),
+            "a discard that meets a copy did not wait"
+        );
         rig.source.release()?;
         discard.join()??;
         rig.tracker.discarded(0..EXTENT);
@@ -160,13 +191,17 @@ fn write_meets_overwrite() -> Result<()> {
         overwrite.join()??;
         later.join()??;
         rig.tracker.written(EXTENT..2 * EXTENT, Content::Host(1));
-        rig.tracker.written(EXTENT + 7..EXTENT + 9, Content::Host(2));
+        rig.tracker
+            .written(EXTENT + 7..EXTENT + 9, Content::Host(2));
         rig.check_counts()?;
         rig.check(rig.all())?;
         let read = rig.clone.moved()?.read - clone;
         // By the check: all but the overwritten extent.
         let unrestored = rig.spec.length - EXTENT;
-        ensure!(read == unrestored, "an overwritten extent was copied: {read} sectors read, not {unrestored}");
+        ensure!(
+            read == unrestored,
+            "an overwritten extent was copied: {read} sectors read, not {unrestored}"
+        );
         Ok(())
     })
 }
@@ -181,7 +216,10 @@ fn copy_meets_overwrite() -> Result<()> {
         rig.tracker.written(EXTENT..2 * EXTENT, Content::Host(1));
         rig.wait_restored()?;
         let read = rig.clone.moved()?.read - clone;
-        ensure!(read == rig.spec.length - EXTENT, "{read} sectors were copied, the overwritten extent too?");
+        ensure!(
+            read == rig.spec.length - EXTENT,
+            "{read} sectors were copied, the overwritten extent too?"
+        );
         rig.check_counts()?;
         rig.check(rig.all())
     })
@@ -192,10 +230,19 @@ fn overwrite_fails() -> Result<()> {
         rig.start_restore()?;
         rig.source.break_sectors(EXTENT + 20..EXTENT + 28)?;
         let before = rig.status()?;
-        expect_eio("an overwrite", rig.host()?.write(EXTENT, &host_data(EXTENT..2 * EXTENT, 1)))?;
+        expect_eio(
+            "an overwrite",
+            rig.host()?.write(EXTENT, &host_data(EXTENT..2 * EXTENT, 1)),
+        )?;
         let after = rig.status()?;
-        ensure!((after.cdm, after.prm) == (before.cdm, before.prm), "bits have changed: {after:?}");
-        ensure!(after.source_errors > 0, "the error is not counted: {after:?}");
+        ensure!(
+            (after.cdm, after.prm) == (before.cdm, before.prm),
+            "bits have changed: {after:?}"
+        );
+        ensure!(
+            after.source_errors > 0,
+            "the error is not counted: {after:?}"
+        );
         // Also where it had come through.
         rig.check(rig.all())?;
         rig.source.heal()?;
@@ -216,7 +263,10 @@ fn first_touch_waits(features: &str, restore: bool) -> Result<()> {
         let touch = write(rig, EXTENT..EXTENT + 8, 9)?;
         check_waits("a first touch", &touch)?;
         let written = (rig.source.moved()? - source).written;
-        ensure!(written == 0, "{written} sectors were written before the record");
+        ensure!(
+            written == 0,
+            "{written} sectors were written before the record"
+        );
         rig.check(EXTENT..2 * EXTENT)?;
         rig.metadata.release()?;
         touch.join()??;
@@ -236,7 +286,10 @@ fn second_touch_waits() -> Result<()> {
         let second = write(rig, 64..72, 2)?;
         check_waits("a second touch before the record of the first", &second)?;
         let written = (rig.source.moved()? - source).written;
-        ensure!(written == 0, "{written} sectors were written before the record");
+        ensure!(
+            written == 0,
+            "{written} sectors were written before the record"
+        );
         rig.metadata.release()?;
         first.join()??;
         second.join()??;
@@ -262,8 +315,14 @@ fn one_batch() -> Result<()> {
         }
         let written = (rig.metadata.moved()? - before).written;
         // The first to come goes alone; all the others gather behind it.
-        ensure!(written <= 2 * 8, "8 first touches took {written} sectors of metadata, not two blocks");
-        (0..8).for_each(|extent| rig.tracker.written(extent * EXTENT..extent * EXTENT + 8, Content::Host(1)));
+        ensure!(
+            written <= 2 * 8,
+            "8 first touches took {written} sectors of metadata, not two blocks"
+        );
+        (0..8).for_each(|extent| {
+            rig.tracker
+                .written(extent * EXTENT..extent * EXTENT + 8, Content::Host(1))
+        });
         rig.check_counts()?;
         rig.check(rig.all())
     })
@@ -277,7 +336,9 @@ fn urgent_copy() -> Result<()> {
             let first = rig.extent(extent).start;
             rig.write(first..first + 1)?;
         }
-        wait::for_condition("every extent is restored", || Ok(rig.status()?.mode == "tracking"))?;
+        wait::for_condition("every extent is restored", || {
+            Ok(rig.status()?.mode == "tracking")
+        })?;
         rig.tracker.finish_restore();
         rig.check_counts()?;
         rig.check(rig.all())

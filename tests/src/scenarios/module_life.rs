@@ -69,10 +69,16 @@ fn twenty_times() -> Result<()> {
 /// `slab_nomerge` on the kernel's command line gives each cache a line of its own.
 fn nothing_left() -> Result<()> {
     let cmdline = fs::read_to_string("/proc/cmdline")?;
-    ensure!(cmdline.contains("slab_nomerge"), "caches may be merged: {cmdline}");
+    ensure!(
+        cmdline.contains("slab_nomerge"),
+        "caches may be merged: {cmdline}"
+    );
     use_it()?;
     unload()?;
-    let (slabs, ranges) = (fs::read_to_string("/proc/slabinfo")?, fs::read_to_string("/proc/vmallocinfo")?);
+    let (slabs, ranges) = (
+        fs::read_to_string("/proc/slabinfo")?,
+        fs::read_to_string("/proc/vmallocinfo")?,
+    );
     let left = traces(&slabs).chain(traces(&ranges)).collect::<Vec<_>>();
     let result = left.is_empty();
     load()?;
@@ -83,11 +89,17 @@ fn nothing_left() -> Result<()> {
 /// Lines that speak of the module. Its own target's name is `restore`.
 fn traces(list: &str) -> impl Iterator<Item = String> + '_ {
     let words = ["dm_restore", "dm-restore"];
-    list.lines().filter(move |line| words.iter().any(|word| line.contains(word))).map(str::to_string)
+    list.lines()
+        .filter(move |line| words.iter().any(|word| line.contains(word)))
+        .map(str::to_string)
 }
 
 fn clean_log() -> Result<()> {
     let trouble = kmsg::trouble(&Log::from_start()?.lines()?);
-    ensure!(trouble.is_empty(), "the kernel has complained:\n{}", trouble.join("\n"));
+    ensure!(
+        trouble.is_empty(),
+        "the kernel has complained:\n{}",
+        trouble.join("\n")
+    );
     Ok(())
 }

@@ -22,10 +22,19 @@ pub fn trials() -> Vec<Trial> {
         trial("refusals::metadata::superblocks", superblocks),
         trial("refusals::metadata::slot_table_and_maps", table_and_maps),
         trial("refusals::metadata::journal", journal),
-        trial("refusals::metadata::each_live_block_damaged", each_live_block),
-        trial("refusals::metadata::each_journal_block_damaged", each_journal_block),
+        trial(
+            "refusals::metadata::each_live_block_damaged",
+            each_live_block,
+        ),
+        trial(
+            "refusals::metadata::each_journal_block_damaged",
+            each_journal_block,
+        ),
         trial("refusals::metadata::dead_blocks_do_not_matter", dead_blocks),
-        trial("refusals::metadata::refused_at_resume_stays_unloaded", refused_at_resume),
+        trial(
+            "refusals::metadata::refused_at_resume_stays_unloaded",
+            refused_at_resume,
+        ),
     ]
 }
 
@@ -49,10 +58,19 @@ struct Cases {
 impl Cases {
     fn new(rig: Rig) -> Result<Self> {
         let good = Forge::open(&rig)?.blocks.read_all()?;
-        Ok(Self { rig, good, reasons: Reasons::default() })
+        Ok(Self {
+            rig,
+            good,
+            reasons: Reasons::default(),
+        })
     }
 
-    fn case(&mut self, name: &str, must: &str, spoil: impl FnOnce(&Forge) -> Result<()>) -> Result<()> {
+    fn case(
+        &mut self,
+        name: &str,
+        must: &str,
+        spoil: impl FnOnce(&Forge) -> Result<()>,
+    ) -> Result<()> {
         let words = "1 no_copy".to_string();
         self.case_with(name, must, &words, spoil)
     }
@@ -66,14 +84,17 @@ impl Cases {
     ) -> Result<()> {
         let forge = Forge::open(&self.rig)?;
         spoil(&forge).with_context(|| name.to_string())?;
-        self.reasons.table(&self.rig, name, &self.rig.table(words), must);
+        self.reasons
+            .table(&self.rig, name, &self.rig.table(words), must);
         forge.blocks.write_all(&self.good)
     }
 
     /// What was spoiled and put right again must be usable.
     fn end(mut self, reasons: usize) -> Result<()> {
         self.reasons.check(reasons)?;
-        self.rig.create_with("1 no_copy").context("the good metadata is refused as well")?;
+        self.rig
+            .create_with("1 no_copy")
+            .context("the good metadata is refused as well")?;
         self.rig.check(self.rig.all())?;
         self.rig.close()
     }
@@ -84,12 +105,22 @@ fn not_ours() -> Result<()> {
     let blocks = dm_restore_tests::maps::Blocks::open(&rig.metadata.part)?;
     let mut reasons = Reasons::default();
     reasons.table(&rig, "blank", &rig.table("0"), "blank");
-    reasons.table(&rig, "blank, other features", &rig.table("1 assume_different"), "blank");
+    reasons.table(
+        &rig,
+        "blank, other features",
+        &rig.table("1 assume_different"),
+        "blank",
+    );
     let foreign = [0x5a; BLOCK];
     for index in [0, 1, 17, 255] {
         blocks.write(index, &foreign)?;
         reasons.table(&rig, "foreign", &rig.table("0"), "something else");
-        reasons.table(&rig, "foreign, format", &rig.table("1 format"), "something else");
+        reasons.table(
+            &rig,
+            "foreign, format",
+            &rig.table("1 format"),
+            "something else",
+        );
         blocks.write(index, &[0; BLOCK])?;
     }
     reasons.check(2)?;
@@ -101,18 +132,48 @@ fn of_something_else() -> Result<()> {
     let mut reasons = Reasons::default();
     let (meta, source, clone) = (rig.metadata.path(), rig.source.path(), rig.clone.path());
     let length = rig.spec.length;
-    let line = |length: u64, clone: &str, extent: u64| format!("0 {length} restore {meta} {source} {clone} {extent}");
-    reasons.table(&rig, "other length", &line(length - 1, &clone, 128), "another length");
-    reasons.table(&rig, "other extent size", &line(length, &clone, 256), "another extent size");
+    let line = |length: u64, clone: &str, extent: u64| {
+        format!("0 {length} restore {meta} {source} {clone} {extent}")
+    };
+    reasons.table(
+        &rig,
+        "other length",
+        &line(length - 1, &clone, 128),
+        "another length",
+    );
+    reasons.table(
+        &rig,
+        "other extent size",
+        &line(length, &clone, 256),
+        "another extent size",
+    );
     // The same table over other clones: one of another size, one of another content.
     let spec = rig.spec.clone();
-    let larger = Rig::slices(Spec { clone_extra: 8, ..spec.clone() })?;
-    reasons.table(&rig, "clone of another size", &line(length, &larger.clone.path(), 128), "recorded size");
+    let larger = Rig::slices(Spec {
+        clone_extra: 8,
+        ..spec.clone()
+    })?;
+    reasons.table(
+        &rig,
+        "clone of another size",
+        &line(length, &larger.clone.path(), 128),
+        "recorded size",
+    );
     let other = Rig::slices(spec)?;
-    reasons.table(&rig, "swapped clone", &line(length, &other.clone.path(), 128), "recorded content");
+    reasons.table(
+        &rig,
+        "swapped clone",
+        &line(length, &other.clone.path(), 128),
+        "recorded content",
+    );
     larger.close()?;
     other.close()?;
-    reasons.table(&rig, "assume_different while restoring", &rig.table("1 assume_different"), "assume_different");
+    reasons.table(
+        &rig,
+        "assume_different while restoring",
+        &rig.table("1 assume_different"),
+        "assume_different",
+    );
     truncated(&mut reasons, &rig)?;
     reasons.check(6)?;
     rig.create_with("1 no_copy")?;
@@ -122,7 +183,10 @@ fn of_something_else() -> Result<()> {
 
 /// The first blocks of good metadata on a device that is too small for the rest.
 fn truncated(reasons: &mut Reasons, rig: &Rig) -> Result<()> {
-    let part = disks::Part { sectors: rig.metadata.part.sectors - 8, ..rig.metadata.part.clone() };
+    let part = disks::Part {
+        sectors: rig.metadata.part.sectors - 8,
+        ..rig.metadata.part.clone()
+    };
     let short = Rig::assemble(
         rig.spec.clone(),
         rig.source.part.clone(),
@@ -138,15 +202,33 @@ fn superblocks() -> Result<()> {
     let mut cases = Cases::new(filled()?)?;
     let layout = Forge::open(&cases.rig)?.state.layout;
     for index in 0..2 {
-        cases.case("gone", "superblock", |forge| forge.blocks.write(layout.superblock(index), &[0; BLOCK]))?;
+        cases.case("gone", "superblock", |forge| {
+            forge.blocks.write(layout.superblock(index), &[0; BLOCK])
+        })?;
     }
-    cases.case("other UUID", "do not follow", |forge| forge.superblock(|sb| sb.uuid[0] ^= 1))?;
-    cases.case("too new", "do not follow", |forge| forge.superblock(|sb| sb.generation += 2))?;
-    cases.case("later version", "version", |forge| forge.superblock_bytes(|block| bytes::put_u32(block, 16, 2)))?;
-    cases.case("unknown feature", "unknown features", |forge| forge.superblock_bytes(|block| bytes::put_u32(block, 20, 1)))?;
-    cases.case("unknown flag", "superblock is invalid", |forge| forge.superblock_bytes(|block| block[75] |= 0x80))?;
-    cases.case("table area 2", "superblock is invalid", |forge| forge.superblock(|sb| sb.table_area = 2))?;
-    cases.case("more begun with than there is", "superblock is invalid", |forge| forge.superblock(|sb| sb.begun_with = 1 << 40))?;
+    cases.case("other UUID", "do not follow", |forge| {
+        forge.superblock(|sb| sb.uuid[0] ^= 1)
+    })?;
+    cases.case("too new", "do not follow", |forge| {
+        forge.superblock(|sb| sb.generation += 2)
+    })?;
+    cases.case("later version", "version", |forge| {
+        forge.superblock_bytes(|block| bytes::put_u32(block, 16, 2))
+    })?;
+    cases.case("unknown feature", "unknown features", |forge| {
+        forge.superblock_bytes(|block| bytes::put_u32(block, 20, 1))
+    })?;
+    cases.case("unknown flag", "superblock is invalid", |forge| {
+        forge.superblock_bytes(|block| block[75] |= 0x80)
+    })?;
+    cases.case("table area 2", "superblock is invalid", |forge| {
+        forge.superblock(|sb| sb.table_area = 2)
+    })?;
+    cases.case(
+        "more begun with than there is",
+        "superblock is invalid",
+        |forge| forge.superblock(|sb| sb.begun_with = 1 << 40),
+    )?;
     cases.case("behind its sector", "superblock is damaged", |forge| {
         let place = layout.superblock(forge.state.superblock.generation);
         let mut block = forge.blocks.read(place)?;
@@ -161,15 +243,21 @@ fn table_and_maps() -> Result<()> {
     cases.case("table block for another place", "slot table", |forge| {
         forge.table_bytes(|block| bytes::put_u32(block, 8, 1))
     })?;
-    cases.case("table with an impossible slot", "slot table is invalid", |forge| {
-        forge.table_bytes(|block| bytes::put_u32(block, 64 + 4, 9))
-    })?;
-    cases.case("table that is not the named one", "not the one the superblock names", |forge| {
-        forge.superblock(|sb| sb.table_crc ^= 1)
-    })?;
-    cases.case("map block that is not the named one", "not the one the slot table names", |forge| {
-        forge.map(|_| 0, false)
-    })?;
+    cases.case(
+        "table with an impossible slot",
+        "slot table is invalid",
+        |forge| forge.table_bytes(|block| bytes::put_u32(block, 64 + 4, 9)),
+    )?;
+    cases.case(
+        "table that is not the named one",
+        "not the one the superblock names",
+        |forge| forge.superblock(|sb| sb.table_crc ^= 1),
+    )?;
+    cases.case(
+        "map block that is not the named one",
+        "not the one the slot table names",
+        |forge| forge.map(|_| 0, false),
+    )?;
     cases.case("map with bits behind the end", "behind the end", |forge| {
         forge.map(|word| if word == 0 { u64::MAX } else { 0 }, true)
     })?;
@@ -179,19 +267,31 @@ fn table_and_maps() -> Result<()> {
 fn journal() -> Result<()> {
     let mut cases = Cases::new(filled()?)?;
     let touched = Event::Touched(Run::one(5));
-    cases.case("blocks after a clean shutdown", "not empty after a clean shutdown", |forge| forge.journal(0, touched))?;
-    cases.case("a valid block behind a gap", "damaged block before valid ones", |forge| {
-        forge.superblock(|sb| sb.clean = false)?;
-        forge.journal(1, touched)
-    })?;
+    cases.case(
+        "blocks after a clean shutdown",
+        "not empty after a clean shutdown",
+        |forge| forge.journal(0, touched),
+    )?;
+    cases.case(
+        "a valid block behind a gap",
+        "damaged block before valid ones",
+        |forge| {
+            forge.superblock(|sb| sb.clean = false)?;
+            forge.journal(1, touched)
+        },
+    )?;
     cases.case("an extent that is not there", "invalid event", |forge| {
         forge.superblock(|sb| sb.clean = false)?;
         forge.journal(0, Event::Touched(Run::new(5, 1000)))
     })?;
-    cases.case("a restored extent while tracking", "invalid event", |forge| {
-        forge.superblock(|sb| (sb.clean, sb.mode) = (false, Mode::Tracking))?;
-        forge.journal(0, Event::Restored(Run::one(5)))
-    })?;
+    cases.case(
+        "a restored extent while tracking",
+        "invalid event",
+        |forge| {
+            forge.superblock(|sb| (sb.clean, sb.mode) = (false, Mode::Tracking))?;
+            forge.journal(0, Event::Restored(Run::one(5)))
+        },
+    )?;
     cases.case("a restore that ends too early", "too early", |forge| {
         forge.superblock(|sb| sb.clean = false)?;
         forge.journal(0, Event::RestoreFinished)
@@ -211,7 +311,9 @@ fn damage(cases: &mut Cases, index: u64, byte: usize) -> Result<()> {
 
 /// Maps of more than one block, both with bits set and clear.
 fn large() -> Result<Rig> {
-    let spec = Spec::new(Blocks::B512, 8).length(8 * 40_000).features("format identical no_copy");
+    let spec = Spec::new(Blocks::B512, 8)
+        .length(8 * 40_000)
+        .features("format identical no_copy");
     let mut rig = Rig::new(spec)?;
     let far = 8 * 36_000;
     rig.write(0..8)?;
@@ -226,7 +328,10 @@ fn large() -> Result<Rig> {
 fn each_live_block() -> Result<()> {
     let rig = large()?;
     let live = Forge::open(&rig)?.state.live;
-    ensure!(live.len() == 2 + 1 + 4, "superblocks, table and four map blocks, but there are: {live:?}");
+    ensure!(
+        live.len() == 2 + 1 + 4,
+        "superblocks, table and four map blocks, but there are: {live:?}"
+    );
     let mut cases = Cases::new(rig)?;
     for index in live {
         // Of a superblock the first sector counts; its rest must be zero.
@@ -246,7 +351,9 @@ fn each_journal_block() -> Result<()> {
     let mut cases = Cases::new(rig)?;
     for sequence in (0..256).step_by(23) {
         let name = format!("journal block {sequence}");
-        cases.case(&name, "journal", |forge| forge.blocks.write(layout.journal(sequence), &[0x5a; BLOCK]))?;
+        cases.case(&name, "journal", |forge| {
+            forge.blocks.write(layout.journal(sequence), &[0x5a; BLOCK])
+        })?;
     }
     cases.end(1)
 }
@@ -289,8 +396,18 @@ fn refused_at_resume() -> Result<()> {
     let status = dm::run(&["status", &rig.name])?;
     dm::ok(&["remove", "--retry", &rig.name])?;
     ensure!(!resumed.ok, "damaged metadata was accepted");
-    ensure!(!begun.ok && !assumed.ok, "a message was accepted: {begun:?} {assumed:?}");
-    ensure!(!status.out.contains("restoring"), "it says what it does not know: {}", status.out);
-    ensure!(forge.blocks.read_all()? == spoiled, "something was written to metadata that was refused");
+    ensure!(
+        !begun.ok && !assumed.ok,
+        "a message was accepted: {begun:?} {assumed:?}"
+    );
+    ensure!(
+        !status.out.contains("restoring"),
+        "it says what it does not know: {}",
+        status.out
+    );
+    ensure!(
+        forge.blocks.read_all()? == spoiled,
+        "something was written to metadata that was refused"
+    );
     rig.close()
 }

@@ -35,7 +35,10 @@ fn formatted() -> Result<Rig> {
 const WORDS: [(&str, &str); 27] = [
     ("x", "Invalid number of feature arguments"),
     ("-1", "Invalid number of feature arguments"),
-    ("99999999999999999999", "Invalid number of feature arguments"),
+    (
+        "99999999999999999999",
+        "Invalid number of feature arguments",
+    ),
     ("1", "Fewer feature arguments than counted"),
     ("3 no_copy format", "Fewer feature arguments than counted"),
     ("1 no_cpoy", "no_cpoy"),
@@ -74,7 +77,10 @@ fn words() -> Result<()> {
 
 /// A line with other devices or another extent size.
 fn line(rig: &Rig, metadata: &str, source: &str, clone: &str, extent: &str) -> String {
-    format!("0 {} restore {metadata} {source} {clone} {extent}", rig.spec.length)
+    format!(
+        "0 {} restore {metadata} {source} {clone} {extent}",
+        rig.spec.length
+    )
 }
 
 fn devices() -> Result<()> {
@@ -84,18 +90,63 @@ fn devices() -> Result<()> {
     let length = rig.spec.length;
     let mut table = |case: &str, table: String, must: &str| reasons.table(&rig, case, &table, must);
     table("no words", format!("0 {length} restore"), "Four arguments");
-    table("three words", format!("0 {length} restore {meta} {source} {clone}"), "Four arguments");
-    table("no metadata", line(&rig, "/dev/none", source, clone, "128"), "Metadata device cannot be opened");
-    table("no source", line(&rig, meta, "/dev/none", clone, "128"), "Source device cannot be opened");
-    table("no clone", line(&rig, meta, source, "/dev/none", "128"), "Clone device cannot be opened");
-    table("source no disk", line(&rig, meta, "/dev/null", clone, "128"), "Source device cannot be opened");
-    table("read-only metadata", line(&rig, clone, source, clone, "128"), "Metadata device is read-only");
-    table("read-only source", line(&rig, meta, clone, source, "128"), "Source device is read-only");
-    table("metadata and source the same", line(&rig, source, source, clone, "128"), "Metadata and source are the same");
-    table("metadata and clone the same", line(&rig, source, meta, source, "128"), "Metadata and clone are the same");
-    table("source and clone the same", line(&rig, meta, source, source, "128"), "Source and clone are the same");
+    table(
+        "three words",
+        format!("0 {length} restore {meta} {source} {clone}"),
+        "Four arguments",
+    );
+    table(
+        "no metadata",
+        line(&rig, "/dev/none", source, clone, "128"),
+        "Metadata device cannot be opened",
+    );
+    table(
+        "no source",
+        line(&rig, meta, "/dev/none", clone, "128"),
+        "Source device cannot be opened",
+    );
+    table(
+        "no clone",
+        line(&rig, meta, source, "/dev/none", "128"),
+        "Clone device cannot be opened",
+    );
+    table(
+        "source no disk",
+        line(&rig, meta, "/dev/null", clone, "128"),
+        "Source device cannot be opened",
+    );
+    table(
+        "read-only metadata",
+        line(&rig, clone, source, clone, "128"),
+        "Metadata device is read-only",
+    );
+    table(
+        "read-only source",
+        line(&rig, meta, clone, source, "128"),
+        "Source device is read-only",
+    );
+    table(
+        "metadata and source the same",
+        line(&rig, source, source, clone, "128"),
+        "Metadata and source are the same",
+    );
+    table(
+        "metadata and clone the same",
+        line(&rig, source, meta, source, "128"),
+        "Metadata and clone are the same",
+    );
+    table(
+        "source and clone the same",
+        line(&rig, meta, source, source, "128"),
+        "Source and clone are the same",
+    );
     let words = rig.table("0");
-    reasons.create(&rig, "read-only table", &["--readonly", "--table", &words], "cannot be read-only");
+    reasons.create(
+        &rig,
+        "read-only table",
+        &["--readonly", "--table", &words],
+        "cannot be read-only",
+    );
     busy(&mut reasons, &rig)?;
     reasons.check(13)?;
     rig.close()
@@ -104,13 +155,22 @@ fn devices() -> Result<()> {
 /// Devices that somebody else has: a program, or another target of this kind.
 fn busy(reasons: &mut Reasons, rig: &Rig) -> Result<()> {
     let table = rig.table("0");
-    for (slice, must) in [(&rig.source, "Source device cannot be opened"), (&rig.metadata, "Metadata device cannot be opened")] {
+    for (slice, must) in [
+        (&rig.source, "Source device cannot be opened"),
+        (&rig.metadata, "Metadata device cannot be opened"),
+    ] {
         let claimed = claim(&slice.path())?;
         reasons.table(rig, "claimed by a program", &table, must);
         drop(claimed);
     }
     let user = Rig::new(rig.spec.clone())?;
-    let taken = line(rig, &user.metadata.path(), &rig.source.path(), &rig.clone.path(), "128");
+    let taken = line(
+        rig,
+        &user.metadata.path(),
+        &rig.source.path(),
+        &rig.clone.path(),
+        "128",
+    );
     reasons.table(rig, "metadata in use", &taken, "in use");
     user.close()
 }
@@ -118,7 +178,11 @@ fn busy(reasons: &mut Reasons, rig: &Rig) -> Result<()> {
 /// Opens a block device for this program alone.
 fn claim(path: &str) -> Result<File> {
     let exclusive = rustix::fs::OFlags::EXCL.bits() as i32;
-    OpenOptions::new().read(true).custom_flags(exclusive).open(path).with_context(|| path.to_string())
+    OpenOptions::new()
+        .read(true)
+        .custom_flags(exclusive)
+        .open(path)
+        .with_context(|| path.to_string())
 }
 
 fn sizes() -> Result<()> {
@@ -141,14 +205,30 @@ fn sizes() -> Result<()> {
         table(extent, line(&rig, meta, source, clone, extent), must);
     }
     let many = (1u64 << 35) + 8;
-    table("too many extents", format!("0 {many} restore {meta} {source} {clone} 8"), "Too many extents");
+    table(
+        "too many extents",
+        format!("0 {many} restore {meta} {source} {clone} 8"),
+        "Too many extents",
+    );
     let long = rig.spec.length + 8;
-    table("small source", format!("0 {long} restore {meta} {source} {clone} 128"), "Source device is too small");
+    table(
+        "small source",
+        format!("0 {long} restore {meta} {source} {clone} 128"),
+        "Source device is too small",
+    );
     let disk = rig.source.part.disk.path(Blocks::B512);
-    table("small clone", format!("0 {long} restore {meta} {disk} {clone} 128"), "Clone device is too small");
+    table(
+        "small clone",
+        format!("0 {long} restore {meta} {disk} {clone} 128"),
+        "Clone device is too small",
+    );
     let small = Rig::slices(Spec::new(Blocks::B512, 128).length(8))?;
     let tiny = small.source.path();
-    table("small metadata", line(&rig, &tiny, source, clone, "128"), "Metadata device is too small");
+    table(
+        "small metadata",
+        line(&rig, &tiny, source, clone, "128"),
+        "Metadata device is too small",
+    );
     reasons.check(10)?;
     small.close()?;
     rig.close()?;
@@ -160,7 +240,12 @@ fn blocks_of_4096() -> Result<()> {
     let (meta, source, clone) = (rig.metadata.path(), rig.source.path(), rig.clone.path());
     let mut reasons = Reasons::default();
     let table = format!("0 1001 restore {meta} {source} {clone} 128 1 format");
-    reasons.table(&rig, "part of a block", &table, "multiple of the logical block size");
+    reasons.table(
+        &rig,
+        "part of a block",
+        &table,
+        "multiple of the logical block size",
+    );
     reasons.check(1)?;
     rig.close()
 }
@@ -175,9 +260,24 @@ fn zoned() -> Result<()> {
     let (meta, source, clone) = (&rig.metadata.path(), &rig.source.path(), &rig.clone.path());
     let zoned = "/dev/nullzoned";
     let mut reasons = Reasons::default();
-    reasons.table(&rig, "zoned source", &line(&rig, meta, zoned, clone, "128"), "Zoned source");
-    reasons.table(&rig, "zoned clone", &line(&rig, meta, source, zoned, "128"), "Zoned clone");
-    reasons.table(&rig, "zoned metadata", &line(&rig, zoned, source, clone, "128"), "Zoned metadata");
+    reasons.table(
+        &rig,
+        "zoned source",
+        &line(&rig, meta, zoned, clone, "128"),
+        "Zoned source",
+    );
+    reasons.table(
+        &rig,
+        "zoned clone",
+        &line(&rig, meta, source, zoned, "128"),
+        "Zoned clone",
+    );
+    reasons.table(
+        &rig,
+        "zoned metadata",
+        &line(&rig, zoned, source, clone, "128"),
+        "Zoned metadata",
+    );
     rig.close()?;
     sh::shell("rmdir /sys/kernel/config/nullb/nullzoned; modprobe -r null_blk")?;
     reasons.check(3)
@@ -213,11 +313,14 @@ const MESSAGES: [(&str, &str); 25] = [
 ];
 
 fn messages() -> Result<()> {
-    on(Spec::new(Blocks::B512, 128).features("format no_copy"), |rig| {
-        let mut reasons = Reasons::default();
-        for (message, must) in MESSAGES {
-            reasons.message(rig, message, must);
-        }
-        reasons.check(MESSAGES.len())
-    })
+    on(
+        Spec::new(Blocks::B512, 128).features("format no_copy"),
+        |rig| {
+            let mut reasons = Reasons::default();
+            for (message, must) in MESSAGES {
+                reasons.message(rig, message, must);
+            }
+            reasons.check(MESSAGES.len())
+        },
+    )
 }

@@ -39,22 +39,34 @@ const ZERO: [&str; 10] = [
 ];
 
 fn of(request: Request, names: &[&'static str; 10]) -> Vec<Cell> {
-    let case = |i: usize, state, size| cell(names[i], state, request, size).source_written(Amount::Request);
+    let case = |i: usize, state, size| {
+        cell(names[i], state, request, size).source_written(Amount::Request)
+    };
     vec![
-        case(0, State::Tracking, Size::Whole).bits(Bits::SetCdm).metadata(Metadata::Durable),
-        case(1, State::Tracking, Size::Part).bits(Bits::SetCdm).metadata(Metadata::Durable),
+        case(0, State::Tracking, Size::Whole)
+            .bits(Bits::SetCdm)
+            .metadata(Metadata::Durable),
+        case(1, State::Tracking, Size::Part)
+            .bits(Bits::SetCdm)
+            .metadata(Metadata::Durable),
         case(2, State::TrackingMarked, Size::Whole),
         case(3, State::TrackingMarked, Size::Part),
         // No copy, and the record is queued: it need not be durable yet.
-        case(4, State::Unrestored, Size::Whole).bits(Bits::Restored).metadata(Metadata::Any),
+        case(4, State::Unrestored, Size::Whole)
+            .bits(Bits::Restored)
+            .metadata(Metadata::Any),
         // The extent is copied first; then its bit is set before the write goes.
         case(5, State::Unrestored, Size::Part)
             .bits(Bits::Restored)
             .clone_read(Amount::Extent)
             .source_written(Amount::ExtentAndRequest)
             .metadata(Metadata::Any),
-        case(6, State::Restored, Size::Whole).bits(Bits::SetPrm).metadata(Metadata::Durable),
-        case(7, State::Restored, Size::Part).bits(Bits::SetPrm).metadata(Metadata::Durable),
+        case(6, State::Restored, Size::Whole)
+            .bits(Bits::SetPrm)
+            .metadata(Metadata::Durable),
+        case(7, State::Restored, Size::Part)
+            .bits(Bits::SetPrm)
+            .metadata(Metadata::Durable),
         case(8, State::RestoredMarked, Size::Whole),
         case(9, State::RestoredMarked, Size::Part),
     ]
