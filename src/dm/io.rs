@@ -324,7 +324,7 @@ impl<T: IoDone> AsyncIo<T> {
         self.slots.in_flight()
     }
 
-    /// Sleeps until none is in flight and every `io_done` has returned. Not from `io_done`.
+    /// Sleeps until none is in flight. The last `io_done` may still be running. Not from `io_done`.
     pub fn wait_idle(&self) {
         self.slots.wait_idle();
     }
@@ -382,10 +382,11 @@ impl<T: IoDone> AsyncIo<T> {
             unsafe { Slots::take(context) };
         let Some(mut request) = request else { return };
         let buf = request.buf.take();
-        T::io_done(&request.this, request.cookie, result, buf);
-        // First the slot, then the reference: if the state owns this client, the reference is what
-        // keeps the slots alive; if not, the client's drop waits for the slot.
+        // The slot first: who is told may start the next request at once, on another processor, and
+        // must find it free. If the state owns this client, the reference keeps the slots alive; if
+        // not, the client's drop waits for the slot.
         drop(claim);
+        T::io_done(&request.this, request.cookie, result, buf);
         drop(request);
     }
 }

@@ -157,7 +157,7 @@ impl<T: CopyDone> Kcopyd<T> {
         self.slots.in_flight()
     }
 
-    /// Sleeps until none is in flight and every `copy_done` has returned. Not from `copy_done`.
+    /// Sleeps until none is in flight. The last `copy_done` may still be running. Not from `copy_done`.
     pub fn wait_idle(&self) {
         self.slots.wait_idle();
     }
@@ -175,10 +175,11 @@ impl<T: CopyDone> Kcopyd<T> {
             read_error: read_error != 0,
             write_error: write_error != 0,
         };
-        T::copy_done(&copy.this, copy.cookie, result);
-        // First the slot, then the reference: if the state owns this client, the reference is what
-        // keeps the slots alive; if not, the client's drop waits for the slot.
+        // The slot first: who is told may start the next copy at once, on another processor, and must
+        // find it free. If the state owns this client, the reference keeps the slots alive; if not,
+        // the client's drop waits for the slot.
         drop(claim);
+        T::copy_done(&copy.this, copy.cookie, result);
         drop(copy);
     }
 }
