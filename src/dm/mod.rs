@@ -16,7 +16,6 @@ pub mod claims;
 pub mod crc32c;
 mod device;
 mod events;
-pub mod idle;
 pub mod io;
 pub mod kcopyd;
 mod lease;
@@ -34,7 +33,6 @@ mod status;
 mod target;
 mod text;
 pub mod time;
-pub mod words;
 
 pub use args::{parse_u64, word_bytes, word_text, Args};
 pub use bio::{Bio, CannotSplit, DoneBio, EndBio, EndVerdict, MapBio, Op, Verdict};
