@@ -12,6 +12,7 @@ XTASK := scripts/in-root cargo xtask
 VERSION := $(if $(KERNEL),--kernel $(KERNEL))
 
 .PHONY: default modules modules_install clean help build demo test lint vm
+.PHONY: sim mutants soak fuzz test-debug
 
 ifeq ($(KDIR),)
 default: help
@@ -30,7 +31,7 @@ modules_install:
 clean:
 	scripts/clean
 
-build demo test lint vm:
+build demo test lint vm sim mutants soak fuzz test-debug:
 	@$(XTASK) $@ $(VERSION) $(ARGS)
 
 help:
