@@ -47,8 +47,11 @@ pub fn ensure(tree: &Tree) -> Result<Guest> {
     let texts = texts.collect::<Result<Vec<_>, _>>()?;
     let texts: Vec<_> = texts.iter().map(String::as_str).collect();
     let release = tree.kernel.release.clone();
-    let key = [&*tree.kernel.package, &root::stamp()?, &cache::hash(&texts)];
-    let dir = Entry::new(&format!("guest-{release}"), &key, &["."]).ensure(|dir| {
+    let inputs = cache::hash(&texts);
+    let key = [&*tree.kernel.package, &root::stamp()?, &inputs];
+    // Clones that differ in these files use the cache at the same time: each has its own image.
+    let name = format!("guest-{release}-{}", inputs.get(..8).unwrap_or(&inputs));
+    let dir = Entry::new(&name, &key, &["."]).ensure(|dir| {
         let step = Step::spinner("guest image");
         let mut make = Command::new(qemu.join("make-guest"));
         make.arg(tree.stock_modules())
