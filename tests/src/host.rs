@@ -12,11 +12,12 @@ use std::fs::File;
 use std::io::{BufWriter, Read, Seek, SeekFrom, Write};
 use std::ops::Range;
 use std::path::{Path, PathBuf};
+use std::process::ExitCode;
 
 /// Disks of the tests, outside the virtual machine.
 #[derive(Parser)]
 #[command(name = "dm-restore-tests host")]
-pub struct Cli {
+struct Cli {
     #[command(subcommand)]
     command: Command,
 }
@@ -36,8 +37,18 @@ enum Command {
     },
 }
 
-/// Runs a command.
-pub fn run(cli: Cli) -> Result<()> {
+/// Runs the command in `words`, the program's name first.
+pub fn main(words: Vec<String>) -> ExitCode {
+    match run(Cli::parse_from(words)) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("{error:#}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn run(cli: Cli) -> Result<()> {
     match cli.command {
         Command::Images { folder } => images(&folder),
         Command::Hash { image } => {

@@ -31,6 +31,7 @@ pub mod sh;
 pub mod stamps;
 pub mod stats;
 pub mod status;
+pub mod stress;
 pub mod tracker;
 pub mod verify;
 pub mod wait;

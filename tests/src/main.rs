@@ -7,7 +7,6 @@
 
 mod scenarios;
 
-use clap::Parser;
 use dm_restore_tests::{host, matrix, watch};
 use libtest_mimic::{Arguments, Trial};
 use std::process::ExitCode;
@@ -16,13 +15,7 @@ fn main() -> ExitCode {
     let mut words: Vec<String> = std::env::args().collect();
     if words.get(1).is_some_and(|word| word == "host") {
         words.remove(1);
-        return match host::run(host::Cli::parse_from(words)) {
-            Ok(()) => ExitCode::SUCCESS,
-            Err(error) => {
-                eprintln!("{error:#}");
-                ExitCode::FAILURE
-            }
-        };
+        return host::main(words);
     }
     let mut args = Arguments::from_args();
     let filters = args.filter.take().unwrap_or_default();

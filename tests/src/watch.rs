@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0
 
 //! A scenario that hangs ends the run: the kernel shows who waits for what, and the other
-//! results so far stand.
+//! results so far stand. A long one says from time to time that it goes on.
 
 use std::fs;
 use std::sync::mpsc::{self, RecvTimeoutError, Sender};
@@ -9,14 +9,22 @@ use std::sync::Mutex;
 use std::thread;
 use std::time::{Duration, Instant};
 
-/// Far beyond what any scenario takes.
+/// Far beyond what any scenario takes, or a step of a long one.
 const LIMIT: Duration = Duration::from_secs(240);
 
 /// Watches until it is dropped.
 pub struct Watch {
     name: String,
     start: Instant,
-    _alive: Sender<()>,
+    alive: Sender<()>,
+}
+
+impl Watch {
+    /// The scenario goes on: it may take as long again.
+    pub fn goes_on(&self) {
+        // The receiver only goes when this does.
+        let _ = self.alive.send(());
+    }
 }
 
 /// How long the scenarios took that have ended.
@@ -45,7 +53,11 @@ pub fn over(name: &str) -> Watch {
     let (alive, ended) = mpsc::channel::<()>();
     let (name, watched) = (name.to_string(), name.to_string());
     thread::spawn(move || {
-        if ended.recv_timeout(LIMIT) == Err(RecvTimeoutError::Timeout) {
+        let mut heard = Ok(());
+        while heard.is_ok() {
+            heard = ended.recv_timeout(LIMIT);
+        }
+        if heard == Err(RecvTimeoutError::Timeout) {
             // Blocked tasks, to the kernel log, which the host keeps.
             let _ = fs::write("/proc/sysrq-trigger", "w");
             println!("test {name} ... FAILED\n{name} hangs: the run ends here, see the kernel log");
@@ -55,6 +67,6 @@ pub fn over(name: &str) -> Watch {
     Watch {
         name: watched,
         start: Instant::now(),
-        _alive: alive,
+        alive,
     }
 }
