@@ -5,13 +5,24 @@
 
 use anyhow::{bail, Result};
 use std::fs;
-use std::sync::mpsc;
+use std::sync::{mpsc, OnceLock};
 use std::thread;
 use std::time::{Duration, Instant};
+use xtask::debug::slowness;
 
-/// When a wait is given up.
-pub const LIMIT: Duration = Duration::from_secs(60);
+/// When a wait is given up, in the stock kernel.
+const LIMIT: Duration = Duration::from_secs(60);
 const PAUSE: Duration = Duration::from_millis(10);
+
+/// A limit, multiplied if this kernel is a slow one.
+pub fn scaled(limit: Duration) -> Duration {
+    static FACTOR: OnceLock<u32> = OnceLock::new();
+    let factor = FACTOR.get_or_init(|| {
+        let release = fs::read_to_string("/proc/sys/kernel/osrelease").unwrap_or_default();
+        slowness(release.trim())
+    });
+    limit * *factor
+}
 
 /// Asks again and again until there is an answer. `what` names what is waited for.
 pub fn until<T>(what: &str, mut ask: impl FnMut() -> Result<Option<T>>) -> Result<T> {
@@ -20,8 +31,9 @@ pub fn until<T>(what: &str, mut ask: impl FnMut() -> Result<Option<T>>) -> Resul
         if let Some(answer) = ask()? {
             return Ok(answer);
         }
-        if start.elapsed() > LIMIT {
-            bail!("waited {LIMIT:?} in vain: {what}");
+        let limit = scaled(LIMIT);
+        if start.elapsed() > limit {
+            bail!("waited {limit:?} in vain: {what}");
         }
         thread::sleep(PAUSE);
     }

@@ -3,13 +3,14 @@
 //! A scenario that hangs ends the run: the kernel shows who waits for what, and the other
 //! results so far stand. A long one says from time to time that it goes on.
 
+use crate::wait;
 use std::fs;
 use std::sync::mpsc::{self, RecvTimeoutError, Sender};
 use std::sync::Mutex;
 use std::thread;
 use std::time::{Duration, Instant};
 
-/// Far beyond what any scenario takes, or a step of a long one.
+/// Far beyond what any scenario takes in the stock kernel, or a step of a long one.
 const LIMIT: Duration = Duration::from_secs(240);
 
 /// Watches until it is dropped.
@@ -53,9 +54,10 @@ pub fn over(name: &str) -> Watch {
     let (alive, ended) = mpsc::channel::<()>();
     let (name, watched) = (name.to_string(), name.to_string());
     thread::spawn(move || {
+        let limit = wait::scaled(LIMIT);
         let mut heard = Ok(());
         while heard.is_ok() {
-            heard = ended.recv_timeout(LIMIT);
+            heard = ended.recv_timeout(limit);
         }
         if heard == Err(RecvTimeoutError::Timeout) {
             // Blocked tasks, to the kernel log, which the host keeps.

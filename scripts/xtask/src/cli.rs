@@ -45,6 +45,9 @@ enum Command {
         /// Do not load the module
         #[arg(long)]
         bare: bool,
+        /// The debug kernel instead of the stock one
+        #[arg(long)]
+        debug: bool,
     },
     /// Damage a database and use it again long before its data is copied back
     Demo {
@@ -63,6 +66,13 @@ enum Command {
         /// Only the tests in the virtual machine
         #[arg(long)]
         vm: bool,
+    },
+    /// Run the suites of the virtual machine in a kernel with KASAN, lockdep and their like
+    TestDebug {
+        #[command(flatten)]
+        kernel: KernelArg,
+        /// Only the suites and tests whose name contains this
+        filter: Option<String>,
     },
     /// Formatting, clippy, documentation, licences, `unsafe` and panics
     Lint {
@@ -86,7 +96,15 @@ pub fn run() -> Result<ExitCode> {
             command,
             size,
             bare,
-        } => shell::run(&kernel, command.as_deref(), size, bare),
+            debug,
+        } => {
+            let machine = if debug {
+                setup::debug_machine(&kernel)?
+            } else {
+                setup::machine(&kernel)?
+            };
+            shell::run(machine, command.as_deref(), size, bare)
+        }
         Command::Demo { kernel } => demo::run(&kernel),
         Command::Test {
             kernel,
@@ -98,6 +116,16 @@ pub fn run() -> Result<ExitCode> {
                 filter: filter.unwrap_or_default(),
                 host: !vm,
                 vm: !host,
+                debug: false,
+            };
+            test::run(&kernel, &what)
+        }
+        Command::TestDebug { kernel, filter } => {
+            let what = test::What {
+                filter: filter.unwrap_or_default(),
+                host: false,
+                vm: true,
+                debug: true,
             };
             test::run(&kernel, &what)
         }

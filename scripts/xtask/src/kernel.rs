@@ -31,6 +31,13 @@ impl Kernel {
         self.release.trim_start_matches(version)
     }
 
+    /// The version: `7.3.4`.
+    #[must_use]
+    pub fn version(&self) -> &str {
+        let local = self.local_version();
+        self.release.strip_suffix(local).unwrap_or(&self.release)
+    }
+
     /// The series: `7.3`.
     #[must_use]
     pub fn series(&self) -> &str {
@@ -170,6 +177,7 @@ mod tests {
         let kernel = kernel("7.3.4+deb13-amd64", "7.3.4-1~bpo13+1");
         assert_eq!(kernel.series(), "7.3");
         assert_eq!(kernel.local_version(), "+deb13-amd64");
+        assert_eq!(kernel.version(), "7.3.4");
         assert_eq!(kernel.packages()[3].name, "linux-source-7.3");
     }
 

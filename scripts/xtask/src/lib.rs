@@ -15,6 +15,7 @@ pub mod apt;
 pub mod cache;
 pub mod cargo;
 pub mod cli;
+pub mod debug;
 pub mod demo;
 pub mod guest;
 pub mod kernel;

@@ -14,7 +14,7 @@ use anyhow::{bail, Context, Result};
 use crate::cache::Lock;
 use crate::progress::Step;
 use crate::tree::Tree;
-use crate::{paths, run};
+use crate::{debug, paths, run};
 
 /// The module's file name.
 pub const FILE: &str = "dm-restore.ko";
@@ -33,7 +33,8 @@ pub fn exists() -> bool {
     paths::repo().join("src/dm_restore_main.rs").exists()
 }
 
-/// Build the module; the result is also copied to `build/dm-restore.ko`.
+/// Build the module; the result is also copied to `build/dm-restore.ko`, that for the debug kernel
+/// to `build/dm-restore-debug.ko`.
 ///
 /// # Errors
 ///
@@ -55,7 +56,7 @@ pub fn build(tree: &Tree) -> Result<Module> {
     warnings(&log)?;
     let full = out.join(FILE);
     fit(&full, &tree.kernel.release)?;
-    let stripped = paths::build().join(FILE);
+    let stripped = paths::build().join(copy(&tree.kernel.release));
     // By renaming: another run may be reading the last one.
     let new = stripped.with_extension("new");
     let mut strip = Command::new("strip");
@@ -63,6 +64,15 @@ pub fn build(tree: &Tree) -> Result<Module> {
     run::output(strip.arg(&full))?;
     fs::rename(&new, &stripped)?;
     Ok(Module { full, stripped })
+}
+
+/// The name of the module's copy.
+fn copy(release: &str) -> &'static str {
+    if debug::is(release) {
+        "dm-restore-debug.ko"
+    } else {
+        FILE
+    }
 }
 
 /// Where kbuild's output for this kernel goes.

@@ -8,6 +8,7 @@ use std::process::Command;
 use anyhow::{bail, Context, Result};
 
 use crate::cli::KernelArg;
+use crate::debug;
 use crate::guest::{self, Guest};
 use crate::kernel;
 use crate::module::{self, Module};
@@ -38,6 +39,17 @@ pub fn tree(arg: &KernelArg) -> Result<Tree> {
 /// See [`tree()`] and [`guest::ensure`].
 pub fn machine(arg: &KernelArg) -> Result<Setup> {
     let tree = tree(arg)?;
+    let guest = guest::ensure(&tree)?;
+    Ok(Setup { tree, guest })
+}
+
+/// As [`machine`], with the debug kernel of the chosen one's source.
+///
+/// # Errors
+///
+/// See [`tree()`], [`debug::ensure`] and [`guest::ensure`].
+pub fn debug_machine(arg: &KernelArg) -> Result<Setup> {
+    let tree = debug::ensure(&tree(arg)?)?;
     let guest = guest::ensure(&tree)?;
     Ok(Setup { tree, guest })
 }

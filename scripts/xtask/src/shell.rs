@@ -9,8 +9,7 @@ use std::time::Duration;
 use anyhow::Result;
 
 use crate::cache::Lock;
-use crate::cli::KernelArg;
-use crate::setup::{self, Setup};
+use crate::setup::Setup;
 use crate::vm::{self, create_disk, Config, Disk, Vm};
 use crate::{module, paths};
 
@@ -19,8 +18,8 @@ use crate::{module, paths};
 /// # Errors
 ///
 /// Something could not be built, or the machine does not start.
-pub fn run(kernel: &KernelArg, command: Option<&str>, mib: u64, bare: bool) -> Result<ExitCode> {
-    let Setup { tree, guest } = setup::machine(kernel)?;
+pub fn run(machine: Setup, command: Option<&str>, mib: u64, bare: bool) -> Result<ExitCode> {
+    let Setup { tree, guest } = machine;
     let mut config = Config::new("shell", guest);
     let _lock = Lock::take(&paths::build().join("vm/shell.lock"))?;
     let mut script = String::new();

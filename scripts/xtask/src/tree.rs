@@ -28,8 +28,11 @@ pub struct Tree {
     pub source: PathBuf,
     /// The output folder of the kernel's build: what `KDIR` is to an out-of-tree module.
     pub build: PathBuf,
-    /// The stock kernel's image and modules, unpacked (`usr/lib/modules/<release>`).
+    /// The kernel's image and modules as they are installed (`usr/lib/modules/<release>`): the
+    /// stock ones, unpacked.
     pub stock: PathBuf,
+    /// Words for `make` that choose the compiler.
+    pub toolchain: &'static [&'static str],
 }
 
 /// The build tree of a kernel, made if it is not in the cache.
@@ -65,6 +68,7 @@ impl Tree {
             source: dir.join("source"),
             build: dir.join("build"),
             stock: dir.join("stock"),
+            toolchain: &[],
         }
     }
 
@@ -75,12 +79,13 @@ impl Tree {
         make.arg("-C")
             .arg(&self.build)
             .arg(format!("LOCALVERSION={}", self.kernel.local_version()))
+            .args(self.toolchain)
             .arg(run::jobs())
             .env_remove("MAKEFLAGS");
         make
     }
 
-    /// Where the stock kernel's image and modules are.
+    /// Where the kernel's image and modules are.
     #[must_use]
     pub fn stock_modules(&self) -> PathBuf {
         self.stock
@@ -91,8 +96,13 @@ impl Tree {
 
 /// What the kernel's Rust metadata depends on besides its source.
 fn toolchain() -> Result<String> {
+    versions(&["rustc", "gcc", "bindgen"])
+}
+
+/// The versions of these tools.
+pub(crate) fn versions(tools: &[&str]) -> Result<String> {
     let mut text = String::new();
-    for tool in ["rustc", "gcc", "bindgen"] {
+    for tool in tools {
         let version = run::output(Command::new(tool).arg("--version"))?;
         text += version.lines().next().unwrap_or_default();
         text.push('\n');

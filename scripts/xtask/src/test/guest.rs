@@ -13,7 +13,7 @@ use super::programs::Programs;
 use super::suites::{Suite, SuiteDisk};
 use crate::guest::Guest;
 use crate::vm::{create_disk, Config, Disk, End, Outcome, Vm};
-use crate::{module, paths, run};
+use crate::{debug, module, paths, run};
 
 /// Boot a machine, run the suite's program in it and count.
 ///
@@ -41,6 +41,11 @@ pub fn run(
         config.payload.push(file);
     }
     config.command = command(suite, module.is_some(), filter);
+    if debug::is(&guest.release) {
+        let end = paths::repo().join("qemu").join(debug::END);
+        config.payload.push((debug::END.to_owned(), end));
+        config.command += &format!("\ncode=$?\n/payload/{}\nexit $code", debug::END);
+    }
 
     let disks = config.disks.clone();
     let before = hashes(suite, &program, &disks)?;

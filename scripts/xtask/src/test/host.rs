@@ -13,7 +13,7 @@ use super::programs::Programs;
 use super::suites::Suite;
 use crate::guest::Guest;
 use crate::setup::HandedDown;
-use crate::{paths, run};
+use crate::{debug, paths, run};
 
 /// Every unit, property and doc test of the workspace.
 ///
@@ -46,7 +46,8 @@ pub fn suite(
     let dir = paths::build().join("test").join(&suite.name);
     fs::create_dir_all(&dir)?;
     let mut program = Command::new("timeout");
-    program.args(["--foreground", "--signal=KILL", &suite.timeout.to_string()]);
+    let limit = suite.timeout * u64::from(debug::slowness(&guest.release));
+    program.args(["--foreground", "--signal=KILL", &limit.to_string()]);
     program.arg(programs.path(suite.bin.as_deref().unwrap_or_default())?);
     program.args(suite.arguments(filter));
     let handed_down = HandedDown {

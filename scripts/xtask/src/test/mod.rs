@@ -30,6 +30,8 @@ pub struct What {
     pub host: bool,
     /// The tests in the virtual machine.
     pub vm: bool,
+    /// In the debug kernel instead of the stock one.
+    pub debug: bool,
 }
 
 /// Run the tests and print how many passed and failed.
@@ -63,7 +65,11 @@ pub fn run(kernel: &KernelArg, what: &What) -> Result<ExitCode> {
 }
 
 fn machine_suites(kernel: &KernelArg, what: &What) -> Result<Tally> {
-    let setup = setup::machine(kernel)?;
+    let setup = if what.debug {
+        setup::debug_machine(kernel)?
+    } else {
+        setup::machine(kernel)?
+    };
     let module = if module::exists() {
         Some(module::build(&setup.tree)?.stripped)
     } else {
@@ -75,6 +81,9 @@ fn machine_suites(kernel: &KernelArg, what: &What) -> Result<Tally> {
     fs::create_dir_all(&logs).with_context(|| format!("cannot make {}", logs.display()))?;
     let mut total = Tally::default();
     for suite in suites::all()? {
+        if suite.debug && !what.debug {
+            continue;
+        }
         let Some(filter) = suite.selected(&what.filter, &programs)? else {
             continue;
         };

@@ -67,6 +67,9 @@ pub struct Suite {
     /// Whether the module is loaded before the program starts.
     #[serde(default = "yes")]
     pub load: bool,
+    /// Whether it needs the debug kernel, and runs only there.
+    #[serde(default)]
+    pub debug: bool,
     /// The machine's disks.
     #[serde(default)]
     pub disks: Vec<SuiteDisk>,

@@ -12,7 +12,10 @@ use anyhow::{bail, Context, Result};
 use super::accel::Accel;
 use super::payload;
 use crate::guest::Guest;
-use crate::paths;
+use crate::{debug, paths};
+
+/// Seconds after which the stock kernel complains about a task that waits.
+const HUNG: u32 = 60;
 
 /// A disk: a raw file of the host.
 #[derive(Clone, Debug)]
@@ -91,7 +94,7 @@ pub struct Config {
     pub memory: u32,
     /// Processors.
     pub cpus: u32,
-    /// It is killed after this time.
+    /// It is killed after this time, or after a multiple of it if its kernel is a slow one.
     pub timeout: Duration,
     /// The command has a terminal: QEMU's standard input and output as the guest's `/dev/hvc0`.
     pub terminal: bool,
@@ -153,13 +156,22 @@ impl Config {
         Ok(qemu)
     }
 
+    /// What its time limits are multiplied with.
+    pub(super) fn slowness(&self) -> u32 {
+        debug::slowness(&self.guest.release)
+    }
+
     fn append(&self, accel: Accel) -> String {
+        let patience = format!(
+            "sysctl.kernel.hung_task_timeout_secs={}",
+            HUNG * self.slowness()
+        );
         let mut words = vec![
             "console=ttyS0",
             // The end of the machine, not a hang, and soon: a broken kernel proves nothing.
             "panic=-1",
             "oops=panic",
-            "sysctl.kernel.hung_task_timeout_secs=60",
+            &*patience,
         ];
         if self.terminal {
             words.push("dm_restore.shell");

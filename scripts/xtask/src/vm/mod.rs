@@ -49,7 +49,7 @@ use process::{Line, Process};
 /// How often a machine is started that does not boot.
 const BOOTS: u32 = 3;
 
-/// Booting takes seconds.
+/// Booting the stock kernel takes seconds.
 const BOOT_TIME: Duration = Duration::from_secs(90);
 
 /// How a machine came to its end.
@@ -145,7 +145,7 @@ impl Vm {
         payload::make(&config)?;
         for _ in 1..BOOTS {
             let mut vm = Self::spawn(&config)?;
-            if vm.is_up()? {
+            if vm.is_up(config.slowness())? {
                 return Ok(vm);
             }
             drop(vm);
@@ -154,7 +154,7 @@ impl Vm {
             println!("the guest did not boot: once more ({})", kept.display());
         }
         let mut vm = Self::spawn(&config)?;
-        if !vm.is_up()? {
+        if !vm.is_up(config.slowness())? {
             bail!("the guest does not boot: see {}", dir.display());
         }
         Ok(vm)
@@ -169,7 +169,7 @@ impl Vm {
         Ok(Self {
             process,
             input,
-            deadline: Instant::now() + config.timeout,
+            deadline: Instant::now() + config.timeout * config.slowness(),
             killed: false,
             timed_out: false,
             log: fs::File::create(dir.join("output.log"))?,
@@ -178,8 +178,8 @@ impl Vm {
     }
 
     /// Whether the machine comes to its command.
-    fn is_up(&mut self) -> Result<bool> {
-        let line = self.line_within(BOOT_TIME)?;
+    fn is_up(&mut self, slowness: u32) -> Result<bool> {
+        let line = self.line_within(BOOT_TIME * slowness)?;
         Ok(matches!(line, Ok(Some(line)) if line == payload::UP))
     }
 
