@@ -91,24 +91,3 @@ pub fn word_text(word: &CStr) -> &str {
         Err(_) => "(not text)",
     }
 }
-
-/// Reads a number of decimal digits and nothing else.
-///
-/// # Errors
-///
-/// `EINVAL`: empty, another character, or more than a `u64` holds.
-pub fn parse_u64(word: &CStr) -> Result<u64> {
-    let digits = word_bytes(word);
-    if digits.is_empty() {
-        return Err(EINVAL);
-    }
-    digits.iter().try_fold(0u64, |value, c| {
-        if !c.is_ascii_digit() {
-            return Err(EINVAL);
-        }
-        value
-            .checked_mul(10)
-            .and_then(|v| v.checked_add(u64::from(c & 0xf)))
-            .ok_or(EINVAL)
-    })
-}

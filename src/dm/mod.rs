@@ -34,7 +34,7 @@ mod target;
 mod text;
 pub mod time;
 
-pub use args::{parse_u64, word_bytes, word_text, Args};
+pub use args::{word_bytes, word_text, Args};
 pub use bio::{Bio, CannotSplit, DoneBio, EndBio, EndVerdict, MapBio, Op, Verdict};
 pub use bio_list::BioList;
 pub use device::{BlockDevice, DevT, Device, ReadOnlyDevice};

@@ -28,6 +28,19 @@ pub enum BadGeometry {
     TooManyExtents,
 }
 
+impl BadGeometry {
+    /// The reason in words, NUL-terminated for `ti->error`.
+    pub fn reason(self) -> &'static core::ffi::CStr {
+        match self {
+            Self::ExtentTooSmall => c"Extent size is below 8 sectors",
+            Self::ExtentTooLarge => c"Extent size is above 2097152 sectors",
+            Self::ExtentNotPowerOfTwo => c"Extent size is not a power of two",
+            Self::Length => c"Length is out of range",
+            Self::TooManyExtents => c"Too many extents, use larger ones",
+        }
+    }
+}
+
 /// The mapped length, cut into extents.
 ///
 /// # Invariants

@@ -13,6 +13,7 @@
 //! | when is something durable? | [`touches`], [`clears`], [`flushes`], [`journal`], [`checkpoint`] |
 //! | what survives a crash? | [`load`] |
 //! | what is on the metadata device? | [`mod@format`] |
+//! | what do the user's words mean? | [`line`], [`message`], [`settings`] |
 
 #![cfg_attr(not(MODULE), warn(missing_docs))]
 #![forbid(unsafe_code)]
@@ -24,15 +25,16 @@ mod checksum;
 pub mod clears;
 pub mod copier;
 pub mod copying;
-
 pub mod flushes;
 pub mod format;
 pub mod geometry;
 pub mod holds;
 pub mod journal;
+pub mod line;
 pub mod load;
 pub mod machine;
 pub mod maps;
+pub mod message;
 pub mod pace;
 pub mod plan;
 pub mod requests;

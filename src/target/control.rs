@@ -1,12 +1,15 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! Messages. Each is checked word by word; what is refused is named in the log.
+//! Messages: what the engine has read is carried out; what is refused is named in the log.
 
 use super::core::{Core, Desk};
 use super::metadata;
-use crate::dm::{atomic::Ordering, dm_err, noio::NoIo, shared::Owner, word_bytes, word_text, Args};
+use crate::dm::{atomic::Ordering, dm_err, noio::NoIo, shared::Owner, word_bytes, Args};
 use crate::engine::{
-    checkpoint::CannotBegin, machine::MetadataMode, maps::Mode, settings::is_core_arg,
+    checkpoint::CannotBegin,
+    machine::MetadataMode,
+    maps::Mode,
+    message::{BadMessage, Message},
 };
 use kernel::prelude::*;
 
@@ -18,55 +21,23 @@ use kernel::prelude::*;
 /// suspended. `EALREADY`: a restore runs. `EROFS`: nothing can be recorded. `EIO`: it was not made
 /// durable.
 pub(super) fn message(core: &Owner<Core>, words: Args<'_>) -> Result {
-    let count = words.len();
-    let mut words = words;
-    let name = words.next().ok_or(EINVAL)?;
-    let key = word_bytes(name);
-    if is_core_arg(key) {
-        expect_words(core, name, count, 2)?;
-        let value = words.next().ok_or(EINVAL)?;
-        return set(core, name, value);
-    }
-    let command = match key {
-        b"start_restore" => start_restore,
-        b"assume_identical" => assume_identical,
-        b"pause_copy" => pause_copy,
-        b"resume_copy" => resume_copy,
-        _ => {
-            dm_err!(core.name, "unknown message '{}'", word_text(name));
-            return Err(EINVAL);
-        }
+    let done = match Message::parse(words.map(word_bytes)) {
+        Ok(Message::Set { key, value }) => set(core, key, value),
+        Ok(Message::StartRestore) => return start_restore(core),
+        Ok(Message::AssumeIdentical) => return assume_identical(core),
+        Ok(Message::PauseCopy) => return pause_copy(core),
+        Ok(Message::ResumeCopy) => return resume_copy(core),
+        Err(bad) => Err(bad),
     };
-    expect_words(core, name, count, 1)?;
-    command(core)
+    done.map_err(|bad| {
+        dm_err!(core.name, "{bad}");
+        EINVAL
+    })
 }
 
-fn expect_words(core: &Core, name: &CStr, count: usize, expected: usize) -> Result {
-    if count == expected {
-        return Ok(());
-    }
-    let values = expected.saturating_sub(1);
-    dm_err!(
-        core.name,
-        "message '{}' takes {values} value(s), not {}",
-        word_text(name),
-        count.saturating_sub(1)
-    );
-    Err(EINVAL)
-}
-
-fn set(core: &Owner<Core>, name: &CStr, value: &CStr) -> Result {
-    let set = core.engine.lock().set(word_bytes(name), word_bytes(value));
-    if let Err(bad) = set {
-        let reason = word_text(bad.reason());
-        dm_err!(
-            core.name,
-            "message '{}': value '{}': {reason}",
-            word_text(name),
-            word_text(value)
-        );
-        return Err(EINVAL);
-    }
+fn set<'a>(core: &Owner<Core>, key: &'a [u8], value: &'a [u8]) -> Result<(), BadMessage<'a>> {
+    let set = core.engine.lock().set(key, value);
+    set.map_err(|bad| BadMessage::Value { key, value, bad })?;
     core.job.enqueue(&core.share());
     Ok(())
 }

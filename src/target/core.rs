@@ -25,8 +25,9 @@ use crate::dm::{
 };
 use crate::engine::{
     copier::{CopyResult, BACKGROUND_JOBS, URGENT_JOBS},
+    line::Line,
     machine::{Engine, Shared, SyncPoint},
-    settings::{self, Features},
+    settings::Features,
 };
 use ::core::fmt;
 use kernel::{
@@ -218,16 +219,14 @@ impl Core {
             source,
             clone,
         } = &self.devices;
-        let extent = self.shared.maps.geometry().extent_sectors();
-        write!(
-            out,
-            "{} {} {} {extent} ",
-            metadata.dev_t(),
-            source.dev_t(),
-            clone.dev_t()
-        )?;
         let engine = self.engine.lock();
-        settings::write(out, &engine.features, &engine.settings)
+        let line = Line {
+            geometry: *self.shared.maps.geometry(),
+            features: engine.features,
+            settings: engine.settings,
+        };
+        drop(engine);
+        line.write(out, [metadata.dev_t(), source.dev_t(), clone.dev_t()])
     }
 }
 

@@ -7,44 +7,38 @@ use super::core::{Core, Devices};
 use super::memory::KernelMemory;
 use super::metadata;
 use crate::dm::{
-    dm_err, io::IoClient, parse_u64, shared::Owner, word_bytes, Args, BlockDevice, Device,
-    ReadOnlyDevice, Setup,
+    dm_err, io::IoClient, shared::Owner, word_bytes, Args, BlockDevice, Device, ReadOnlyDevice,
+    Setup,
 };
 use crate::engine::{
     format::{layout::Layout, BLOCK},
-    geometry::{BadGeometry, Geometry, MAX_EXTENTS},
+    geometry::{Geometry, MAX_EXTENTS},
+    line::{BadLine, Line},
     machine::{Engine, Shared},
-    settings,
 };
 use kernel::prelude::*;
 
 const SECTOR: u64 = 512;
 
-/// `<metadata dev> <source dev> <clone dev> <extent sectors> [<#features> ... [<#core args> ...]]`
+/// Makes a table line from its words.
 pub(super) fn construct(setup: &mut Setup<'_>, args: Args<'_>) -> Result<Owner<Core>> {
-    let mut args = args;
-    let (Some(metadata), Some(source), Some(clone), Some(extent)) =
-        (args.next(), args.next(), args.next(), args.next())
+    let parsed = Line::parse(setup.len(), args.clone().map(word_bytes));
+    let mut names = args;
+    let (Some(metadata), Some(source), Some(clone)) = (names.next(), names.next(), names.next())
     else {
-        return setup.fail(
-            c"Four arguments are needed: metadata, source, clone, extent size",
-            EINVAL,
-        );
+        return setup.fail(BadLine::TooFewWords.reason(), EINVAL);
     };
-    if setup.is_read_only() {
-        return setup.fail(c"The device cannot be read-only", EROFS);
-    }
-    let geometry = geometry(setup, extent)?;
-    let words = args.map(word_bytes);
-    let (features, settings) = match settings::parse(words) {
-        Ok(parsed) => parsed,
-        Err((bad, word)) => {
-            let word = word
-                .and_then(|word| ::core::str::from_utf8(word).ok())
-                .unwrap_or("");
-            dm_err!(setup.name(), "bad table line at '{word}'");
-            return setup.fail(bad.reason(), EINVAL);
+    let Line {
+        geometry,
+        features,
+        settings,
+    } = match parsed {
+        Err(bad @ BadLine::TooFewWords) => return refuse(setup, bad),
+        _ if setup.is_read_only() => {
+            return setup.fail(c"The device cannot be read-only", EROFS);
         }
+        Err(bad) => return refuse(setup, bad),
+        Ok(line) => line,
     };
     let devices = Devices {
         metadata: open(
@@ -71,24 +65,23 @@ pub(super) fn construct(setup: &mut Setup<'_>, args: Args<'_>) -> Result<Owner<C
     Owner::new(Core::new(identity, devices, shared, engine)?)
 }
 
-fn geometry(setup: &mut Setup<'_>, extent: &CStr) -> Result<Geometry> {
-    let Ok(extent) = parse_u64(extent) else {
-        return setup.fail(c"Extent size is not a number", EINVAL);
-    };
-    let reason = match Geometry::new(setup.len(), extent) {
-        Ok(geometry) => return Ok(geometry),
-        Err(BadGeometry::ExtentTooSmall) => c"Extent size is below 8 sectors",
-        Err(BadGeometry::ExtentTooLarge) => c"Extent size is above 2097152 sectors",
-        Err(BadGeometry::ExtentNotPowerOfTwo) => c"Extent size is not a power of two",
-        Err(BadGeometry::Length) => c"Length is out of range",
-        Err(BadGeometry::TooManyExtents) => c"Too many extents, use larger ones",
-    };
-    dm_err!(
-        setup.name(),
-        "extents of {extent} sectors over {} sectors; at most {MAX_EXTENTS} extents",
-        setup.len()
-    );
-    setup.fail(reason, EINVAL)
+/// Says what is wrong with a line.
+fn refuse<R>(setup: &mut Setup<'_>, bad: BadLine<'_>) -> Result<R> {
+    match bad {
+        BadLine::TooFewWords | BadLine::ExtentNotANumber => {}
+        BadLine::Geometry(_, extent) => dm_err!(
+            setup.name(),
+            "extents of {extent} sectors over {} sectors; at most {MAX_EXTENTS} extents",
+            setup.len()
+        ),
+        BadLine::Word(_, word) => {
+            let word = word
+                .and_then(|word| ::core::str::from_utf8(word).ok())
+                .unwrap_or("");
+            dm_err!(setup.name(), "bad table line at '{word}'");
+        }
+    }
+    setup.fail(bad.reason(), EINVAL)
 }
 
 fn open(
