@@ -7,6 +7,7 @@
 //! the journal, then a checkpoint for [`Purpose::Activated`](super::checkpoint::Purpose). Nothing is
 //! written before that, so what is refused stays as it was.
 
+use super::atomics::AtomicU64;
 use super::bitmap::WORD_BITS;
 use super::format::event::Event;
 use super::format::fingerprint::Fingerprint;
@@ -21,6 +22,8 @@ use super::machine::{Engine, MetadataMode, Shared};
 use super::maps::{Maps, Mode, Role, State};
 use super::run::Run;
 use super::storage::Storage;
+
+type MapsOf<S> = Maps<<S as Storage>::Array<AtomicU64>>;
 
 /// Checks that metadata belongs to this table line. `sectors` is the size of the metadata device,
 /// `clone_sectors` that of the clone.
@@ -185,7 +188,9 @@ impl<S: Storage> Engine<S> {
             self.journal.chain = reader.crc;
             self.journal.sequence = self.journal.sequence.saturating_add(1);
         }
-        self.check_rest(&block)
+        let torn = self.check_rest(&block)?;
+        self.check_maps(&shared.maps)?;
+        Ok(torn)
     }
 
     fn next_to_replay<'a>(&self, block: &impl Fn(u64) -> Option<&'a Block>) -> Option<Reader<'a>> {
@@ -224,6 +229,19 @@ impl<S: Storage> Engine<S> {
             return Err(Refusal::JournalNotEmpty);
         }
         Ok(torn)
+    }
+
+    /// Without a restore no host writes are marked, and a restore only ever clears delta bits.
+    fn check_maps(&self, maps: &MapsOf<S>) -> Result<(), Refusal> {
+        let possible = match maps.state().mode {
+            Mode::Restoring => maps.count(Role::Cdm) <= self.superblock.begun_with,
+            Mode::Tracking | Mode::Unloaded => maps.count(Role::Prm) == 0,
+        };
+        if possible {
+            Ok(())
+        } else {
+            Err(Refusal::MapsImpossible)
+        }
     }
 
     /// Whether a block belongs to this history but was not reached.
@@ -266,11 +284,7 @@ impl<S: Storage> Engine<S> {
         self.mark_dirty(shared, role, run);
     }
 
-    fn replay_finish(
-        &mut self,
-        maps: &Maps<S::Array<super::atomics::AtomicU64>>,
-        mode: Mode,
-    ) -> Result<(), Refusal> {
+    fn replay_finish(&mut self, maps: &MapsOf<S>, mode: Mode) -> Result<(), Refusal> {
         if mode != Mode::Restoring {
             return Err(Refusal::JournalInvalid);
         }

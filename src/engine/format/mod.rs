@@ -61,6 +61,9 @@ pub enum Refusal {
     MapMismatch,
     /// A map block has bits behind the last extent.
     MapInvalid,
+    /// The maps do not go with the mode: host writes are marked though no restore is under way, or
+    /// more extents are unrestored than when the restore began.
+    MapsImpossible,
     /// A journal block fails its checksum though the device was shut down cleanly.
     JournalDamagedClean,
     /// A bad journal block has valid later ones behind it.
@@ -97,6 +100,7 @@ impl Refusal {
             Self::MapDamaged => c"metadata map block is damaged",
             Self::MapMismatch => c"metadata map block is not the one the slot table names",
             Self::MapInvalid => c"metadata map block has bits behind the end",
+            Self::MapsImpossible => c"metadata maps do not fit the mode",
             Self::JournalDamagedClean => c"metadata journal is damaged after a clean shutdown",
             Self::JournalHole => c"metadata journal has a damaged block before valid ones",
             Self::JournalNotEmpty => c"metadata journal is not empty after a clean shutdown",

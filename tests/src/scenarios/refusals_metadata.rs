@@ -261,7 +261,14 @@ fn table_and_maps() -> Result<()> {
     cases.case("map with bits behind the end", "behind the end", |forge| {
         forge.map(|word| if word == 0 { u64::MAX } else { 0 }, true)
     })?;
-    cases.end(5)
+    let impossible = "maps do not fit the mode";
+    cases.case("host writes of no restore", impossible, |forge| {
+        forge.superblock(|sb| sb.mode = Mode::Tracking)
+    })?;
+    cases.case("more to restore than at the start", impossible, |forge| {
+        forge.superblock(|sb| sb.begun_with = 1)
+    })?;
+    cases.end(6)
 }
 
 fn journal() -> Result<()> {
