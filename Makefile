@@ -41,4 +41,5 @@ help:
 	@echo '                    CONFIG_RUST=y and the Rust metadata (rust/*.rmeta) built'
 	@echo 'make build          the module for the stock Debian kernel: build/dm-restore.ko'
 	@echo '                    (cargo xtask build --kernel <version> for another one)'
+	@echo 'make fuzz           breed hostile input for the engine (ARGS=--seconds=600)'
 	@echo 'make modules_install KDIR=<tree> | clean | lint | vm'

@@ -7,7 +7,7 @@ use std::process::ExitCode;
 use anyhow::Result;
 use clap::{Args, Parser, Subcommand};
 
-use crate::{demo, lint, root, setup, shell, test};
+use crate::{demo, fuzz, lint, root, setup, shell, test};
 
 /// Build, run and check dm-restore.
 #[derive(Parser)]
@@ -74,6 +74,11 @@ enum Command {
         /// Only the suites and tests whose name contains this
         filter: Option<String>,
     },
+    /// Breed hostile input for the engine
+    Fuzz {
+        #[command(flatten)]
+        what: fuzz::What,
+    },
     /// Formatting, clippy, documentation, licences, `unsafe` and panics
     Lint {
         #[command(flatten)]
@@ -129,6 +134,7 @@ pub fn run() -> Result<ExitCode> {
             };
             test::run(&kernel, &what)
         }
+        Command::Fuzz { what } => fuzz::run(&what),
         Command::Lint { kernel } => lint::run(&kernel),
     }
 }

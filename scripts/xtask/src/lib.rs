@@ -17,6 +17,7 @@ pub mod cargo;
 pub mod cli;
 pub mod debug;
 pub mod demo;
+pub mod fuzz;
 pub mod guest;
 pub mod kernel;
 pub mod lint;

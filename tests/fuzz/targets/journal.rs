@@ -1,0 +1,7 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! `dm_restore_fuzz::journal` under libFuzzer.
+
+#![no_main]
+
+libfuzzer_sys::fuzz_target!(|data: &[u8]| dm_restore_fuzz::journal::run(data));
