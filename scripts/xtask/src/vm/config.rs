@@ -17,13 +17,15 @@ use crate::{debug, paths};
 /// Seconds after which the stock kernel complains about a task that waits.
 const HUNG: u32 = 60;
 
-/// A disk: a raw file of the host.
+/// A disk: a raw file of the host, or what a server on the host exports.
 #[derive(Clone, Debug)]
 pub struct Disk {
     /// The guest finds it as `/dev/disk/by-id/virtio-<serial>`; at most 20 bytes.
     pub serial: String,
-    /// The file.
+    /// The file, or the Unix socket of a server of network block devices.
     pub path: PathBuf,
+    /// The name of the server's export, if it is one.
+    pub export: Option<String>,
     /// Whether QEMU refuses writes.
     pub read_only: bool,
     /// Logical block size, bytes.
@@ -38,9 +40,18 @@ impl Disk {
         Self {
             serial: serial.into(),
             path: path.into(),
+            export: None,
             read_only: false,
             logical: 512,
             physical: 512,
+        }
+    }
+
+    /// A writable disk with 512-byte blocks: an export of that name of the server on a socket.
+    pub fn served(name: &str, socket: impl Into<PathBuf>) -> Self {
+        Self {
+            export: Some(name.to_owned()),
+            ..Self::new(name, socket)
         }
     }
 
@@ -201,7 +212,8 @@ impl Config {
     }
 }
 
-/// Writes stay in the host's page cache (also when QEMU is killed); discards reach the file.
+/// Writes to a file stay in the host's page cache (also when QEMU is killed); flushes reach a
+/// server, discards both.
 fn add_disk(qemu: &mut Command, disk: &Disk) -> Result<()> {
     let Disk {
         serial,
@@ -209,11 +221,17 @@ fn add_disk(qemu: &mut Command, disk: &Disk) -> Result<()> {
         physical,
         ..
     } = disk;
-    let file = value(&disk.path)?;
+    let path = value(&disk.path)?;
+    let store = match &disk.export {
+        None => format!("format=raw,cache=writeback,aio=threads,file={path}"),
+        Some(export) => format!(
+            "format=raw,cache=none,file.driver=nbd,file.export={export},\
+             file.server.type=unix,file.server.path={path}"
+        ),
+    };
     let read_only = if disk.read_only { "on" } else { "off" };
     qemu.arg("-drive").arg(format!(
-        "if=none,id=disk-{serial},format=raw,cache=writeback,aio=threads,discard=unmap,\
-         detect-zeroes=off,read-only={read_only},file={file}"
+        "if=none,id=disk-{serial},discard=unmap,detect-zeroes=off,read-only={read_only},{store}"
     ));
     qemu.arg("-device").arg(format!(
         "virtio-blk-pci,drive=disk-{serial},serial={serial},\
