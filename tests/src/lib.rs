@@ -12,6 +12,7 @@
 //! | how does a scenario wait? | [`wait`] |
 
 pub mod crash;
+pub mod cuts;
 pub mod disks;
 pub mod dm;
 pub mod errno;

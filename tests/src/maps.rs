@@ -106,11 +106,15 @@ pub fn read(part: &Part) -> Result<OnDisk> {
     loop {
         let again = blocks.read_all()?;
         if again == image {
-            return recover(&Image(image))
-                .map_err(|refusal| anyhow!("metadata is refused: {refusal:?}"));
+            return recover_image(image);
         }
         image = again;
     }
+}
+
+/// What an image of a metadata device says, as recovery finds it.
+pub fn recover_image(bytes: Vec<u8>) -> Result<OnDisk> {
+    recover(&Image(bytes)).map_err(|refusal| anyhow!("metadata is refused: {refusal:?}"))
 }
 
 struct Image(Vec<u8>);

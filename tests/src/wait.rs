@@ -25,13 +25,21 @@ pub fn scaled(limit: Duration) -> Duration {
 }
 
 /// Asks again and again until there is an answer. `what` names what is waited for.
-pub fn until<T>(what: &str, mut ask: impl FnMut() -> Result<Option<T>>) -> Result<T> {
-    let start = Instant::now();
+pub fn until<T>(what: &str, ask: impl FnMut() -> Result<Option<T>>) -> Result<T> {
+    until_within(LIMIT, what, ask)
+}
+
+/// The same with another limit, for what takes long on a busy machine.
+pub fn until_within<T>(
+    limit: Duration,
+    what: &str,
+    mut ask: impl FnMut() -> Result<Option<T>>,
+) -> Result<T> {
+    let (start, limit) = (Instant::now(), scaled(limit));
     loop {
         if let Some(answer) = ask()? {
             return Ok(answer);
         }
-        let limit = scaled(LIMIT);
         if start.elapsed() > limit {
             bail!("waited {limit:?} in vain: {what}");
         }

@@ -1,0 +1,245 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! A virtual machine whose disks are served by this process: one volume to live with, and slots for
+//! disks as power cuts leave them.
+
+use super::check::Job;
+use super::files;
+use super::image::{Image, SECTOR};
+use super::nbd::{Export, Exports, Server};
+use super::plan::{Life, FILES, LENGTH};
+use super::record::Record;
+use super::world::{self, Instant, Plain, Role, Served, Shared, Witness, World};
+use crate::stamps::{Stamp, Writer};
+use anyhow::{bail, ensure, Result};
+use std::collections::BTreeMap;
+use std::path::Path;
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+use xtask::module;
+use xtask::setup::HandedDown;
+use xtask::vm::{Config, Disk, Vm};
+
+/// Disks that are checked at the same time.
+pub const SLOTS: usize = 6;
+const BYTES: usize = LENGTH as usize * SECTOR;
+const METADATA_BYTES: usize = 2 << 20;
+/// A machine that lives longer hangs.
+const LIMIT: Duration = Duration::from_secs(3600);
+
+/// The disks for one cut.
+struct Slot {
+    source: Plain,
+    metadata: Plain,
+    back: Plain,
+}
+
+/// What has come of the cut in a slot.
+pub struct Checked {
+    /// What the guest said: a word about the file system.
+    pub said: Result<String>,
+    /// What was read.
+    pub back: Image,
+    /// The source afterwards.
+    pub source: Image,
+    /// The metadata device afterwards.
+    pub metadata: Image,
+}
+
+/// The machine.
+pub struct Machine {
+    vm: Vm,
+    /// The volume.
+    pub world: Shared,
+    slots: Vec<Slot>,
+    /// The clone as it was made.
+    pub clone: Image,
+    block: u64,
+    _server: Server,
+}
+
+impl Machine {
+    /// Boots one whose disks have blocks of so many sectors.
+    ///
+    /// # Errors
+    ///
+    /// Programs are missing, or the machine does not boot.
+    pub fn boot(name: &str, handed: &HandedDown, block: u64) -> Result<Self> {
+        let dir = handed.dir.join(name);
+        std::fs::create_dir_all(&dir)?;
+        let clone = make_clone(&dir)?;
+        let world = Arc::new(Mutex::new(fresh(&clone, block)));
+        let slots: Vec<Slot> = (0..SLOTS)
+            .map(|_| Slot {
+                source: Plain::zeroed(BYTES),
+                metadata: Plain::zeroed(METADATA_BYTES),
+                back: Plain::zeroed(2 * BYTES),
+            })
+            .collect();
+        let exports = exports(&world, &slots);
+        let names: Vec<String> = exports.keys().cloned().collect();
+        let server = Server::start(name, exports)?;
+        let mut config = Config::new(name, handed.guest.clone());
+        config.dir = dir.join("vm");
+        config.memory = 768;
+        config.timeout = LIMIT;
+        config.payload = vec![
+            (module::FILE.into(), handed.module.clone()),
+            ("cuts".into(), std::env::current_exe()?),
+        ];
+        for name in &names {
+            let disk = Disk::served(name, server.socket());
+            let is_512 = name == "witness" || name.starts_with("back");
+            config.disks.push(if is_512 {
+                disk
+            } else {
+                disk.blocks(block as u32 * 512)
+            });
+        }
+        config.command = format!(
+            "modprobe dm-mod && insmod /payload/{} && exec /payload/cuts guest",
+            module::FILE
+        );
+        Ok(Self {
+            vm: Vm::start(config)?,
+            world,
+            slots,
+            clone,
+            block,
+            _server: server,
+        })
+    }
+
+    /// Lives a life; `prepare` may change the new disks. Returns the instants that were chosen,
+    /// so many from each stay at a place, and what the witness has heard.
+    ///
+    /// # Errors
+    ///
+    /// Something failed in the guest.
+    pub fn live(
+        &mut self,
+        life: Life,
+        restores: u64,
+        each: usize,
+        prepare: impl FnOnce(&mut World),
+    ) -> Result<(Vec<Instant>, Vec<Record>)> {
+        ensure!(life.block == self.block, "a life for other disks");
+        let mut new = fresh(&self.clone, self.block);
+        new.choose(life.number, each);
+        prepare(&mut new);
+        *world::lock(&self.world) = new;
+        self.vm
+            .send(&format!("live {} {} {restores}", life.number, life.block))?;
+        self.until_end(|_| Ok(()))?;
+        Ok(world::lock(&self.world).take())
+    }
+
+    /// Does the jobs on disks as they are given: source and metadata device for each.
+    ///
+    /// # Errors
+    ///
+    /// The guest did not answer. What a check has found is in the result.
+    pub fn check(&mut self, jobs: &[Job], disks: &[(Image, Image)]) -> Result<Vec<Checked>> {
+        for (job, (source, metadata)) in jobs.iter().zip(disks) {
+            let slot = &self.slots[job.slot];
+            *slot.source.image() = source.clone();
+            *slot.metadata.image() = metadata.clone();
+            *slot.back.image() = Image::zeroed(2 * BYTES);
+        }
+        let words: Vec<String> = jobs.iter().map(Job::to_string).collect();
+        self.vm.send(&format!("check {}", words.join(" ")))?;
+        let mut said = BTreeMap::<usize, Result<String, String>>::new();
+        self.until_end(|line| {
+            let words: Vec<&str> = line.splitn(3, ' ').collect();
+            match words[..] {
+                ["@slot", slot, word] => said.insert(slot.parse()?, Ok(word.to_string())),
+                ["@failed", slot, why] => said.insert(slot.parse()?, Err(why.to_string())),
+                _ => None,
+            };
+            Ok(())
+        })?;
+        let checked = jobs.iter().map(|job| {
+            let slot = &self.slots[job.slot];
+            let said = said.remove(&job.slot);
+            let said = said.unwrap_or_else(|| Err("the guest said nothing about it".into()));
+            Checked {
+                said: said.map_err(anyhow::Error::msg),
+                back: slot.back.image().clone(),
+                source: slot.source.image().clone(),
+                metadata: slot.metadata.image().clone(),
+            }
+        });
+        Ok(checked.collect())
+    }
+
+    /// Puts another clone in place of the one that was made.
+    pub fn put_clone(&mut self, clone: Image) {
+        *world::lock(&self.world) = fresh(&clone, self.block);
+        self.clone = clone;
+    }
+
+    /// How many requests have changed the clone.
+    pub fn clone_changes(&self) -> u64 {
+        world::lock(&self.world).disk(Role::Clone).changes
+    }
+
+    /// Shuts it down; the kernel must not have complained.
+    ///
+    /// # Errors
+    ///
+    /// It has.
+    pub fn shut_down(mut self) -> Result<()> {
+        self.vm.send("bye")?;
+        self.vm.wait()?.check()
+    }
+
+    fn until_end(&mut self, mut on_line: impl FnMut(&str) -> Result<()>) -> Result<()> {
+        let mut noise = Vec::new();
+        while let Some(line) = self.vm.next_line()? {
+            match line.as_str() {
+                "@end" => return Ok(()),
+                line if line.starts_with('@') => on_line(line)?,
+                _ => noise.push(line),
+            }
+        }
+        bail!("the guest has ended: {}", noise.join("; "))
+    }
+}
+
+fn fresh(clone: &Image, block: u64) -> World {
+    let metadata = Image::zeroed(METADATA_BYTES);
+    World::new(clone.clone(), clone.clone(), metadata, block)
+}
+
+fn exports(world: &Shared, slots: &[Slot]) -> Exports {
+    let mut exports = Exports::new();
+    let mut add = |name: String, export: Arc<dyn Export>| exports.insert(name, export);
+    for role in Role::ALL {
+        let world = Arc::clone(world);
+        add(role.name().into(), Arc::new(Served { world, role }));
+    }
+    add("witness".into(), Arc::new(Witness(Arc::clone(world))));
+    for (number, slot) in slots.iter().enumerate() {
+        add(format!("source-{number}"), Arc::new(slot.source.clone()));
+        add(
+            format!("metadata-{number}"),
+            Arc::new(slot.metadata.clone()),
+        );
+        add(format!("back-{number}"), Arc::new(slot.back.clone()));
+    }
+    exports
+}
+
+/// A file system with a database, and stamps behind it.
+fn make_clone(dir: &Path) -> Result<Image> {
+    let mut bytes = vec![0; BYTES];
+    let files = files::make(dir)?;
+    let len = (FILES.end - FILES.start) as usize * SECTOR;
+    ensure!(files.len() == len, "a file system of {} bytes", files.len());
+    bytes[..len].copy_from_slice(&files);
+    let sectors = bytes.chunks_exact_mut(SECTOR).zip(0..);
+    for (block, sector) in sectors.skip(FILES.end as usize) {
+        Stamp::initial(Writer::Clone, sector).fill(block);
+    }
+    Ok(Image::from_bytes(&bytes))
+}

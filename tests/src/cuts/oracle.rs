@@ -1,0 +1,267 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! What the mapped device may hold after a power cut. It knows only what the load told the witness
+//! before the cut.
+
+use super::plan::{Kind, Life, STAMPS, WRITERS};
+use super::record::Record;
+use crate::stamps::{self, Found, Stamp, Writer, BLOCK};
+use anyhow::{bail, Result};
+
+/// What a sector may hold.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Content {
+    /// The clone's.
+    Clone,
+    /// A host write's.
+    Host(u64),
+    /// Zeros.
+    Zero,
+    /// It was discarded.
+    Anything,
+}
+
+impl Content {
+    fn is(self, sector: u64, found: Found) -> bool {
+        match self {
+            Self::Clone => found == Found::Stamp(Stamp::initial(Writer::Clone, sector)),
+            Self::Zero => found == Found::Zero,
+            Self::Anything => true,
+            Self::Host(generation) => {
+                let writer = Writer::Host;
+                found
+                    == Found::Stamp(Stamp {
+                        writer,
+                        sector,
+                        generation,
+                    })
+            }
+        }
+    }
+}
+
+/// A sector: what was flushed, and later writes of which any may be there.
+#[derive(Clone, Debug)]
+struct Sector {
+    /// Number of the operation, from 1; 0 is none.
+    number: u64,
+    durable: Content,
+    maybe: Vec<(u64, Content)>,
+}
+
+impl Sector {
+    const NEW: Self = Self {
+        number: 0,
+        durable: Content::Clone,
+        maybe: Vec::new(),
+    };
+
+    fn may_hold(&self, sector: u64, found: Found) -> bool {
+        let mut all = self.maybe.iter().map(|(_, content)| *content);
+        self.durable.is(sector, found) || all.any(|content| content.is(sector, found))
+    }
+
+    /// Operation `number` is durable.
+    fn pin(&mut self, number: u64, content: Content) {
+        if self.number < number {
+            (self.number, self.durable) = (number, content);
+            self.maybe.retain(|(later, _)| *later > number);
+        }
+    }
+}
+
+static NEW: Sector = Sector::NEW;
+
+/// Follows what the load says.
+#[derive(Clone)]
+pub struct Oracle {
+    life: Life,
+    sectors: Vec<Sector>,
+    issued: [u64; WRITERS as usize],
+    flushed: [u64; WRITERS as usize],
+    /// The restore that was started last.
+    pub epoch: u64,
+    /// The next one may have been started.
+    pub starting: bool,
+    /// Rows that were committed in this epoch.
+    pub rows: u64,
+}
+
+impl Oracle {
+    /// For a life of which nothing has been heard.
+    pub fn new(life: Life) -> Self {
+        Self {
+            life,
+            sectors: vec![Sector::NEW; (STAMPS.end - STAMPS.start) as usize],
+            issued: [0; WRITERS as usize],
+            flushed: [0; WRITERS as usize],
+            epoch: 0,
+            starting: false,
+            rows: 0,
+        }
+    }
+
+    /// Takes in the next record.
+    pub fn hear(&mut self, record: Record) {
+        match record {
+            Record::Issue(writer, end) => {
+                let from = std::mem::replace(&mut self.issued[writer as usize], end);
+                (from..end).for_each(|number| self.issue(writer, number));
+            }
+            Record::Fua(writer, number) => self.pin(writer, number),
+            Record::Flushed(writer, end) => {
+                let from = std::mem::replace(&mut self.flushed[writer as usize], end);
+                (from..end).for_each(|number| self.pin(writer, number));
+            }
+            Record::Row(epoch, number) if epoch == self.epoch => self.rows = number,
+            Record::Row(..) | Record::Enter(_) => {}
+            Record::Starting(_) => self.starting = true,
+            Record::Started(epoch) => {
+                self.sectors.fill(Sector::NEW);
+                // Nothing of what was written before counts any more.
+                self.flushed = self.issued;
+                (self.epoch, self.starting, self.rows) = (epoch, false, 0);
+            }
+        }
+    }
+
+    fn issue(&mut self, writer: u64, number: u64) {
+        self.each(writer, number, |sector, content| {
+            sector.maybe.push((number + 1, content));
+        });
+    }
+
+    fn pin(&mut self, writer: u64, number: u64) {
+        self.each(writer, number, |sector, content| {
+            sector.pin(number + 1, content)
+        });
+    }
+
+    fn each(&mut self, writer: u64, number: u64, mut act: impl FnMut(&mut Sector, Content)) {
+        let op = self.life.op(writer, number);
+        let content = match op.kind {
+            Kind::Write | Kind::Fua => Content::Host(op.generation),
+            Kind::Zero => Content::Zero,
+            Kind::Discard => Content::Anything,
+        };
+        let (from, to) = (
+            op.sectors.start - STAMPS.start,
+            op.sectors.end - STAMPS.start,
+        );
+        for sector in &mut self.sectors[from as usize..to as usize] {
+            act(sector, content);
+        }
+    }
+
+    /// Checks what was read from the writers' part of the volume.
+    ///
+    /// # Errors
+    ///
+    /// A sector holds what it must not.
+    pub fn check(&self, data: &[u8]) -> Result<()> {
+        let now = self.compare(data, |sector| sector);
+        // All of it is from before, or all of it from after: no mixture.
+        if self.starting && now.is_err() && self.compare(data, |_| &NEW).is_ok() {
+            return Ok(());
+        }
+        now
+    }
+
+    fn compare<'a>(&'a self, data: &[u8], may: impl Fn(&'a Sector) -> &'a Sector) -> Result<()> {
+        let mut wrong = Vec::new();
+        let sectors = STAMPS.zip(&self.sectors).zip(data.chunks_exact(BLOCK));
+        for ((number, sector), block) in sectors {
+            let found = stamps::read(block);
+            if !may(sector).may_hold(number, found) {
+                wrong.push(format!(
+                    "sector {number}: {found} instead of {:x?}",
+                    may(sector)
+                ));
+            }
+        }
+        if wrong.is_empty() {
+            return Ok(());
+        }
+        let count = wrong.len();
+        wrong.truncate(6);
+        bail!("{count} sectors are wrong: {}", wrong.join("; "))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::model::host_data;
+
+    const LIFE: Life = Life {
+        number: 1,
+        block: 1,
+    };
+
+    /// A volume on which everything is the clone's.
+    fn volume() -> Vec<u8> {
+        let mut data = vec![0; (STAMPS.end - STAMPS.start) as usize * BLOCK];
+        for (sector, block) in STAMPS.zip(data.chunks_exact_mut(BLOCK)) {
+            Stamp::initial(Writer::Clone, sector).fill(block);
+        }
+        data
+    }
+
+    fn apply(data: &mut [u8], number: u64) {
+        let op = LIFE.op(0, number);
+        assert!(
+            matches!(op.kind, Kind::Write | Kind::Fua),
+            "choose another number"
+        );
+        let at = (op.sectors.start - STAMPS.start) as usize * BLOCK;
+        let written = host_data(op.sectors, op.generation);
+        data[at..at + written.len()].copy_from_slice(&written);
+    }
+
+    fn write_number() -> u64 {
+        let is_write = |number: &u64| LIFE.op(0, *number).kind == Kind::Write;
+        (0..100).find(is_write).unwrap()
+    }
+
+    #[test]
+    fn an_issued_write_may_be_there_and_a_flushed_one_must() {
+        let (number, clone) = (write_number(), volume());
+        let mut written = clone.clone();
+        apply(&mut written, number);
+        let mut oracle = Oracle::new(LIFE);
+        assert!(oracle.check(&written).is_err(), "nothing was issued");
+        oracle.hear(Record::Issue(0, number + 1));
+        assert!(oracle.check(&clone).is_ok() && oracle.check(&written).is_ok());
+        oracle.hear(Record::Flushed(0, number + 1));
+        assert!(oracle.check(&clone).is_err() && oracle.check(&written).is_ok());
+    }
+
+    #[test]
+    fn a_restore_takes_everything_back_at_once() {
+        let (number, clone) = (write_number(), volume());
+        let mut written = clone.clone();
+        apply(&mut written, number);
+        let mut oracle = Oracle::new(LIFE);
+        oracle.hear(Record::Issue(0, number + 1));
+        oracle.hear(Record::Flushed(0, number + 1));
+        oracle.hear(Record::Starting(1));
+        assert!(oracle.check(&clone).is_ok() && oracle.check(&written).is_ok());
+        let mut mixed = written.clone();
+        let at = (LIFE.op(0, number).sectors.start - STAMPS.start) as usize * BLOCK;
+        mixed[at..at + BLOCK].copy_from_slice(&clone[at..at + BLOCK]);
+        if LIFE.op(0, number).sectors.clone().count() > 1 {
+            assert!(oracle.check(&mixed).is_err());
+        }
+        oracle.hear(Record::Started(1));
+        assert!(oracle.check(&clone).is_ok() && oracle.check(&written).is_err());
+    }
+
+    #[test]
+    fn a_row_counts_for_its_own_epoch() {
+        let mut oracle = Oracle::new(LIFE);
+        oracle.hear(Record::Row(0, 5));
+        oracle.hear(Record::Started(1));
+        oracle.hear(Record::Row(0, 6));
+        assert_eq!((oracle.epoch, oracle.rows), (1, 0));
+    }
+}
