@@ -37,6 +37,7 @@ build demo test lint vm sim mutants soak fuzz test-debug:
 help:
 	@echo 'make demo           the main job, shown in a virtual machine (sets everything up)'
 	@echo 'make test           every test (sets everything up)'
+	@echo 'make soak           power cuts on the real module, on from where it stopped'
 	@echo 'make KDIR=<tree>    the module for your own kernel: <tree> is its build tree, with'
 	@echo '                    CONFIG_RUST=y and the Rust metadata (rust/*.rmeta) built'
 	@echo 'make build          the module for the stock Debian kernel: build/dm-restore.ko'

@@ -7,7 +7,7 @@ use std::process::ExitCode;
 use anyhow::Result;
 use clap::{Args, Parser, Subcommand};
 
-use crate::{demo, fuzz, lint, root, setup, shell, test};
+use crate::{demo, fuzz, lint, root, setup, shell, soak, test};
 
 /// Build, run and check dm-restore.
 #[derive(Parser)]
@@ -79,6 +79,14 @@ enum Command {
         #[command(flatten)]
         what: fuzz::What,
     },
+    /// Power cuts on the real module, on from where the last run has stopped
+    Soak {
+        #[command(flatten)]
+        kernel: KernelArg,
+        /// What the soak is told; `--help` says what there is
+        #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
+        words: Vec<String>,
+    },
     /// Formatting, clippy, documentation, licences, `unsafe` and panics
     Lint {
         #[command(flatten)]
@@ -135,6 +143,7 @@ pub fn run() -> Result<ExitCode> {
             test::run(&kernel, &what)
         }
         Command::Fuzz { what } => fuzz::run(&what),
+        Command::Soak { kernel, words } => soak::run(&kernel, &words),
         Command::Lint { kernel } => lint::run(&kernel),
     }
 }

@@ -8,7 +8,7 @@
 mod guest;
 mod host;
 mod libtest;
-mod programs;
+pub mod programs;
 mod suites;
 
 use std::fs;
