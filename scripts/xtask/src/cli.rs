@@ -7,7 +7,7 @@ use std::process::ExitCode;
 use anyhow::Result;
 use clap::{Args, Parser, Subcommand};
 
-use crate::{demo, fuzz, lint, root, setup, shell, soak, test};
+use crate::{demo, fuzz, lint, root, setup, shell, sim, soak, test};
 
 /// Build, run and check dm-restore.
 #[derive(Parser)]
@@ -87,6 +87,13 @@ enum Command {
         #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
         words: Vec<String>,
     },
+    /// Simulated power cuts and failing devices: a million crash points (--help: how to run others)
+    #[command(disable_help_flag = true)]
+    Sim {
+        /// Handed on to the simulation
+        #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
+        args: Vec<String>,
+    },
     /// Formatting, clippy, documentation, licences, `unsafe` and panics
     Lint {
         #[command(flatten)]
@@ -144,6 +151,7 @@ pub fn run() -> Result<ExitCode> {
         }
         Command::Fuzz { what } => fuzz::run(&what),
         Command::Soak { kernel, words } => soak::run(&kernel, &words),
+        Command::Sim { args } => sim::run(&args),
         Command::Lint { kernel } => lint::run(&kernel),
     }
 }

@@ -28,6 +28,7 @@ pub mod root;
 pub mod run;
 pub mod setup;
 pub mod shell;
+pub mod sim;
 mod soak;
 pub mod symvers;
 pub mod test;

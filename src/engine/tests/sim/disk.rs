@@ -34,6 +34,11 @@ impl Fate {
         rng.pick(&[Fate::Lost, Fate::Landed, Fate::Chance, Fate::Chance])
     }
 
+    /// Whether one sector lands.
+    pub fn lands(self, rng: &mut Rng) -> bool {
+        self.choose(1, rng).is_some()
+    }
+
     /// Which of `candidates` values, oldest first, lands; `None`: none.
     fn choose(self, candidates: usize, rng: &mut Rng) -> Option<usize> {
         match self {
@@ -123,22 +128,41 @@ impl DataDisk {
         }
     }
 
-    /// A flush that succeeds.
-    pub fn flush(&mut self) {
+    /// A flush that succeeds: what was complete before it was submitted is on the media, of what
+    /// came later any part.
+    pub fn flush(&mut self, submitted: u64, rng: &mut Rng) {
+        let fate = Fate::any(rng);
         for (media, cache) in self.media.iter_mut().zip(&mut self.cache) {
-            if let Some(last) = cache.pop() {
+            let covered = cache.iter().rposition(|c| c.complete < submitted);
+            let covered = covered.map_or(0, |last| last + 1);
+            let more = fate.choose(cache.len() - covered, rng);
+            let flushed = covered + more.map_or(0, |last| last + 1);
+            if let Some(last) = cache.drain(..flushed).next_back() {
                 *media = last.value;
-                cache.clear();
             }
         }
     }
 
-    /// A flush that fails: some of what was complete before it was submitted is dropped.
-    pub fn flush_failed(&mut self, submitted: u64, rng: &mut Rng) {
+    /// A flush of everything, while nothing is in flight.
+    pub fn flush_all(&mut self) {
+        self.flush(u64::MAX, &mut Rng::new(0));
+    }
+
+    /// A flush that fails: some of what was complete before it was submitted is dropped. Returns
+    /// when the first of that was complete.
+    pub fn flush_failed(&mut self, submitted: u64, rng: &mut Rng) -> Option<u64> {
         let all = rng.per_mille(300);
+        let mut first = None;
         for cache in &mut self.cache {
-            cache.retain(|cached| cached.complete >= submitted || !(all || rng.per_mille(500)));
+            cache.retain(|cached| {
+                let drop = cached.complete < submitted && (all || rng.per_mille(500));
+                if drop {
+                    first = Some(first.map_or(cached.complete, |at: u64| at.min(cached.complete)));
+                }
+                !drop
+            });
         }
+        first
     }
 
     /// The media after a crash. `coming` are sectors that were on their way.
@@ -150,7 +174,7 @@ impl DataDisk {
             }
         }
         for (sector, value) in coming {
-            if fate.choose(1, rng).is_some() {
+            if fate.lands(rng) {
                 media[self.index(*sector)] = *value;
             }
         }
@@ -169,6 +193,29 @@ impl DataDisk {
     }
 }
 
+/// The clone: nothing here can write to it.
+#[derive(Clone)]
+pub struct CloneDisk(DataDisk);
+
+impl CloneDisk {
+    /// Filled with one stamp.
+    pub fn new(window: Run, stamp: Stamp) -> Self {
+        Self(DataDisk::new(window, stamp))
+    }
+
+    /// The copy that somebody has just made of what is durable on `disk`.
+    pub fn copy_of(disk: &DataDisk) -> Self {
+        let mut copy = DataDisk::new(disk.window, 0);
+        copy.restart(disk.media.clone());
+        Self(copy)
+    }
+
+    /// What a read of `sector` returns.
+    pub fn read(&self, sector: u64) -> Stamp {
+        self.0.read(sector)
+    }
+}
+
 /// The metadata device.
 #[derive(Clone)]
 pub struct MetaDisk {
@@ -180,7 +227,7 @@ pub struct MetaDisk {
 fn torn(old: &Block, new: &Block, fate: Fate, rng: &mut Rng) -> Rc<Block> {
     let mut block = *old;
     for i in 0..SECTORS_PER_BLOCK {
-        if fate.choose(1, rng).is_some() {
+        if fate.lands(rng) {
             let at = i * SECTOR..(i + 1) * SECTOR;
             block[at.clone()].copy_from_slice(&new[at]);
         }
@@ -219,9 +266,9 @@ impl MetaDisk {
     }
 
     /// A write into the cache that fails halfway.
-    pub fn write_torn(&mut self, place: u64, block: &Block, rng: &mut Rng) {
+    pub fn write_torn(&mut self, place: u64, block: &Block, fate: Fate, rng: &mut Rng) {
         let old = self.view()[place as usize].clone();
-        let mixed = torn(&old, block, Fate::any(rng), rng);
+        let mixed = torn(&old, block, fate, rng);
         self.write(place, mixed);
     }
 

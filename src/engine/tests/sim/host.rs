@@ -2,9 +2,12 @@
 
 //! The host's requests: what the target does in `map` and when a device has done its part.
 
+use super::check::Mapped;
+use super::devices::{Op, OpKind};
 use super::disk::Stamp;
 use super::oracle;
-use super::world::{Op, OpKind, Stop, World};
+use super::promise::{Broken, Promise, Stop};
+use super::world::World;
 use crate::flushes::Settled;
 use crate::machine::SyncPoint;
 use crate::plan::{plan, Op as HostOp, Request as Planned, Route};
@@ -55,12 +58,16 @@ impl World {
             return Ok(());
         }
         self.host_seen = true;
-        let op = match self.rng.below(100) {
+        let kind = self.rng.below(100);
+        let op = match kind {
             0..=29 => Some(HostOp::Read),
             30..=84 => Some(HostOp::Write),
             85..=89 => Some(HostOp::Discard),
             _ => None,
         };
+        // To the engine these are writes like any other.
+        let zeroes = (30..=34).contains(&kind);
+        let data = op == Some(HostOp::Write) && !zeroes;
         let sectors = match op {
             Some(_) => self.any_sectors(),
             None => Run::EMPTY,
@@ -74,8 +81,8 @@ impl World {
             id: self.last_id,
             op,
             sectors,
-            fua: op == Some(HostOp::Write) && self.rng.below(6) == 0,
-            whole: op == Some(HostOp::Write) && self.rng.below(12) == 0,
+            fua: data && self.rng.below(6) == 0,
+            whole: data && self.rng.below(12) == 0,
             unmapped: sectors,
             parts: 0,
             failed: false,
@@ -95,8 +102,22 @@ impl World {
             }
             None => self.oracle.flush_submitted(request.id, self.tick),
         }
+        self.count(&request, zeroes);
         self.requests.push(request);
         self.map(self.requests.len() - 1)
+    }
+
+    fn count(&mut self, request: &Request, zeroes: bool) {
+        let stats = &mut self.stats;
+        *match request.op {
+            Some(HostOp::Read) => &mut stats.reads,
+            Some(HostOp::Write) if zeroes => &mut stats.write_zeroes,
+            Some(HostOp::Write) => &mut stats.writes,
+            Some(HostOp::Discard) => &mut stats.discards,
+            None => &mut stats.flushes,
+        } += 1;
+        stats.fua_writes += u64::from(request.fua);
+        stats.atomic_writes += u64::from(request.whole);
     }
 
     /// A run of sectors: often whole extents, often near the last ones.
@@ -182,11 +203,11 @@ impl World {
                 ticket: None,
                 point,
             }),
-            (Route::Clone, _) => return Err(self.violation("a write goes to the clone")),
+            (Route::Clone, _) => Err(Promise::Clone.broken("a write goes to the clone"))?,
             (Route::Complete, _) => self.part_done(id, true),
             (Route::Fail, _) => {
                 if self.recordable() {
-                    return Err(self.violation(&format!("request {id} fails without a fault")));
+                    Err(failed(id))?;
                 }
                 self.part_done(id, false);
             }
@@ -290,7 +311,7 @@ impl World {
 
     /// A source flush has failed, whoever sent it.
     pub(super) fn source_flush_failed(&mut self, own: bool) {
-        self.oracle.lost();
+        self.oracle.lost(None);
         if own {
             self.engine.own_flush_failed(&self.shared);
         } else {
@@ -321,17 +342,21 @@ impl World {
         self.requests.retain(|r| r.id != id);
         if !ok {
             if self.params.faults.none() {
-                return Err(self.violation(&format!("flush {id} fails without a fault")));
+                Err(failed(id))?;
             }
             self.oracle.flush_failed(id);
             return Ok(());
         }
-        let (shared, geometry) = (&self.shared, &self.geometry);
-        let (source, clone) = (&self.source, &self.clone);
-        let visible = |sector| super::check::visible(shared, geometry, source, clone, sector);
-        self.oracle
-            .flush_succeeded(id, visible)
-            .map_err(|text| self.violation(&text))
+        let mapped = Mapped {
+            shared: &self.shared,
+            geometry: &self.geometry,
+            source: &self.source,
+            clone: &self.clone,
+        };
+        let told = self
+            .oracle
+            .flush_succeeded(id, |sector| mapped.read(sector));
+        Ok(told?)
     }
 
     /// A part of a request is done.
@@ -349,8 +374,7 @@ impl World {
         self.trace(|| format!("request {id} done ok {ok}"));
         self.stats.failed_requests += u64::from(!ok);
         if !ok && self.params.faults.none() {
-            self.found
-                .get_or_insert(format!("request {id} fails without a fault"));
+            self.found.get_or_insert(failed(id));
         }
         if request.op == Some(HostOp::Read) {
             return self.oracle.read_done(id);
@@ -379,4 +403,8 @@ impl World {
         }
         Ok(())
     }
+}
+
+fn failed(id: Stamp) -> Broken {
+    Promise::Faults.broken(format!("request {id} fails without a fault"))
 }

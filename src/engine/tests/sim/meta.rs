@@ -2,8 +2,10 @@
 
 //! Format, checkpoint and load: the order in which the target reads and writes blocks of metadata.
 
+use super::disk::Fate;
 use super::params::Params;
-use super::world::{Stop, World};
+use super::promise::Stop;
+use super::world::World;
 use crate::checkpoint::Purpose;
 use crate::format::fingerprint::Fingerprint;
 use crate::format::layout::{JOURNAL_BLOCKS, SUPERBLOCKS};
@@ -126,7 +128,8 @@ impl World {
         let (engine, shared) = blank(&self.params, self.settings);
         (self.engine, self.shared) = (engine, shared);
         // Sooner around the end of the ring.
-        self.engine.journal.sequence = self.rng.below(JOURNAL_BLOCKS);
+        let start = self.rng.pick(&[0, JOURNAL_BLOCKS - 16]);
+        self.engine.journal.sequence = self.rng.below(JOURNAL_BLOCKS - start) + start;
         let mut uuid = [0; 16];
         uuid[..8].copy_from_slice(&self.rng.bits().to_le_bytes());
         let clone = fingerprint();
@@ -140,11 +143,12 @@ impl World {
     /// A whole checkpoint, while the worker does nothing else. Returns whether it is durable.
     pub(super) fn checkpoint_now(&mut self, purpose: Purpose) -> Result<bool, Stop> {
         let mut checkpoint = Checkpoint::new(purpose);
+        self.checkpoint = Some(checkpoint);
         loop {
-            match self.checkpoint_step(&mut checkpoint)? {
-                Progress::More => {}
-                Progress::Done => return Ok(true),
-                Progress::Failed => return Ok(false),
+            let progress = self.checkpoint_step(&mut checkpoint)?;
+            if progress != Progress::More {
+                self.checkpoint = None;
+                return Ok(progress == Progress::Done);
             }
         }
     }
@@ -200,15 +204,12 @@ impl World {
         self.meta_coming = None;
         if self.rng.per_mille(self.params.faults.meta_write) {
             self.trace(|| "fails".into());
-            match (self.rng.below(3), fua) {
-                (0, _) => {}
-                (1, true) => self.meta.write_fua(place, block),
-                (1, false) => self.meta.write(place, block),
-                (_, true) => {
-                    let fate = super::disk::Fate::any(&mut self.rng);
-                    self.meta.write_fua_torn(place, &block, fate, &mut self.rng);
-                }
-                (_, false) => self.meta.write_torn(place, &block, &mut self.rng),
+            self.stats.failed_metadata += 1;
+            let fate = Fate::any(&mut self.rng);
+            if fua {
+                self.meta.write_fua_torn(place, &block, fate, &mut self.rng);
+            } else {
+                self.meta.write_torn(place, &block, fate, &mut self.rng);
             }
             return Ok(Progress::Failed);
         }
@@ -228,6 +229,7 @@ impl World {
         if ok {
             self.meta.flush();
         } else {
+            self.stats.failed_metadata += 1;
             self.meta.flush_failed(&mut self.rng);
         }
         self.crash_here()?;

@@ -9,24 +9,34 @@
 //!
 //! | file | what |
 //! |---|---|
-//! | [`disk`] | source, clone and metadata device with a volatile cache |
-//! | [`oracle`] | what each sector may hold, from the requests alone |
+//! | [`life`], [`params`] | which life, and what it is like |
+//! | [`world`] | all of it together, and the choice of the next step |
 //! | [`host`] | requests, and what becomes of them on the source |
 //! | [`worker`] | what the target's worker does |
 //! | [`meta`] | format, checkpoint and load, block by block |
 //! | [`suspend`] | suspend, start of a restore, reload, resume |
-//! | [`check`] | crash points and what must hold at any time |
-//! | [`world`] | all of it together, and the choice of the next step |
+//! | [`disk`], [`devices`] | source, clone and metadata device with a volatile cache; their faults |
+//! | [`crash`] | crash points, and crashes after which the life goes on |
+//! | [`oracle`], [`delta`] | what each sector and each bit may be, from the requests alone |
+//! | [`check`], [`promise`] | what must hold at any time, and which promise is broken if not |
+//! | [`shrink`] | shortens a history that breaks a promise |
 
 #![allow(clippy::arithmetic_side_effects)]
 
 pub mod check;
+pub mod crash;
+pub mod delta;
+pub mod devices;
 pub mod disk;
 pub mod host;
+pub mod life;
 pub mod meta;
 pub mod oracle;
 pub mod params;
+pub mod promise;
 pub mod rng;
+pub mod shrink;
+pub mod stats;
 pub mod suspend;
 pub mod worker;
 pub mod world;

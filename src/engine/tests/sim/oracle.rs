@@ -10,13 +10,20 @@
 //!   told of. The host's next flush must fail, or else none of these may be there.
 
 use super::disk::Stamp;
+use super::promise::{Holds, Promise};
 use crate::run::Run;
+use std::hash::{Hash, Hasher};
 
 /// Marks the stamp of a discard: after it the sector may hold anything.
 const ANYTHING: Stamp = 1 << 31;
 
+/// Whether a stamp is that of a discard.
+pub fn is_discard(stamp: Stamp) -> bool {
+    stamp & ANYTHING != 0
+}
+
 /// A few stamps.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, Hash, PartialEq, Eq)]
 pub struct Set(Vec<Stamp>);
 
 impl Set {
@@ -30,7 +37,7 @@ impl Set {
     }
 
     fn is_everything(&self) -> bool {
-        self.0.iter().any(|stamp| stamp & ANYTHING != 0)
+        self.0.iter().any(|stamp| is_discard(*stamp))
     }
 
     fn add(&mut self, stamp: Stamp) {
@@ -83,6 +90,10 @@ pub struct Flush {
     id: Stamp,
     at: u64,
     sets: Vec<Set>,
+    /// What was lost before it was submitted: if it fails, the host knows.
+    lost: Vec<Set>,
+    /// It has failed on the disk, which the host does not know yet: what was durable then.
+    failed: Option<Vec<Set>>,
 }
 
 /// A read that is under way: what it may return.
@@ -211,26 +222,37 @@ impl Oracle {
 
     /// A flush of the host is submitted.
     pub fn flush_submitted(&mut self, id: Stamp, at: u64) {
-        let sets = self.sectors.iter().map(|s| s.current.clone()).collect();
-        self.flushes.push(Flush { id, at, sets });
+        let mut sets: Vec<_> = self.sectors.iter().map(|s| s.current.clone()).collect();
+        // What an earlier flush has lost the host hears from that one.
+        for earlier in &self.flushes {
+            let lost = earlier.failed.iter().flatten();
+            for ((set, sector), lost) in sets.iter_mut().zip(&self.sectors).zip(lost) {
+                if sector.acknowledged <= earlier.at {
+                    set.join(lost);
+                }
+            }
+        }
+        self.flushes.push(Flush {
+            id,
+            at,
+            sets,
+            lost: self.sectors.iter().map(|s| s.lost.clone()).collect(),
+            failed: None,
+        });
     }
 
     /// It has succeeded: whatever was acknowledged before it was submitted is durable, and must be
     /// there.
-    pub fn flush_succeeded(
-        &mut self,
-        id: Stamp,
-        visible: impl Fn(u64) -> Stamp,
-    ) -> Result<(), String> {
+    pub fn flush_succeeded(&mut self, id: Stamp, visible: impl Fn(u64) -> Stamp) -> Holds {
         let place = self.flushes.iter().position(|flush| flush.id == id);
         let flush = self.flushes.swap_remove(place.expect("flush is known"));
         for (i, (sector, set)) in self.sectors.iter_mut().zip(&flush.sets).enumerate() {
             if !sector.lost.is_empty() && sector.in_flight == 0 && sector.acknowledged <= flush.at {
                 let at = self.window.start() + i as u64;
                 if !sector.current.allows(visible(at)) {
-                    return Err(format!(
+                    return Err(Promise::Faults.broken(format!(
                         "sector {at} was lost by a failed source flush, and the host's next flush {id} succeeded"
-                    ));
+                    )));
                 }
                 sector.lost = Set::default();
             }
@@ -244,19 +266,27 @@ impl Oracle {
         let place = self.flushes.iter().position(|flush| flush.id == id);
         let flush = self.flushes.swap_remove(place.expect("flush is known"));
         for (i, sector) in self.sectors.iter_mut().enumerate() {
+            let mut told = flush.lost[i].clone();
             if sector.acknowledged <= flush.at {
                 let lost = core::mem::take(&mut sector.lost);
                 sector.current.join(&lost);
                 sector.before.join(&lost);
-                for other in &mut self.flushes {
-                    other.sets[i].join(&lost);
-                }
+                told.join(&lost);
+            }
+            // Of the flushes under way only one has to tell the host.
+            for other in &mut self.flushes {
+                other.sets[i].join(&told);
             }
         }
     }
 
-    /// A source flush has failed on the disk.
-    pub fn lost(&mut self) {
+    /// A source flush has failed on the disk: the host's flush `id`, or one of the target's own.
+    pub fn lost(&mut self, id: Option<Stamp>) {
+        for flush in &mut self.flushes {
+            if Some(flush.id) == id {
+                flush.failed = Some(self.sectors.iter().map(|s| s.durable.clone()).collect());
+            }
+        }
         for (i, sector) in self.sectors.iter_mut().enumerate() {
             sector.lost.join(&sector.durable);
             if sector.in_flight > 0 {
@@ -302,7 +332,7 @@ impl Oracle {
     }
 
     /// A part of it has returned `stamp` for `sector`.
-    pub fn read_returned(&self, id: Stamp, sector: u64, stamp: Stamp) -> Result<(), String> {
+    pub fn read_returned(&self, id: Stamp, sector: u64, stamp: Stamp) -> Holds {
         let read = self
             .reads
             .iter()
@@ -312,9 +342,9 @@ impl Oracle {
         if set.allows(stamp) {
             Ok(())
         } else {
-            Err(format!(
+            Err(Promise::Reads.broken(format!(
                 "read {id} of sector {sector} returned {stamp}, allowed {set:?}"
-            ))
+            )))
         }
     }
 
@@ -324,27 +354,34 @@ impl Oracle {
     }
 
     /// Whether a read of `sector` may return `stamp` now.
-    pub fn check_now(&self, sector: u64, stamp: Stamp) -> Result<(), String> {
+    pub fn check_now(&self, sector: u64, stamp: Stamp) -> Holds {
         let known = &self.sectors[(sector - self.window.start()) as usize];
         if known.current.allows(stamp) || known.lost.allows(stamp) {
             Ok(())
         } else {
-            Err(format!(
+            Err(Promise::Reads.broken(format!(
                 "sector {sector} holds {stamp}, allowed {:?}",
                 known.current
-            ))
+            )))
         }
     }
 
+    /// Everything that decides what may be there after a crash now.
+    pub fn hash_durable(&self, digest: &mut impl Hasher) {
+        self.sectors
+            .iter()
+            .for_each(|sector| sector.durable.hash(digest));
+    }
+
     /// Whether `sector` may hold `stamp` after a crash now.
-    pub fn check_crashed(&self, sector: u64, stamp: Stamp) -> Result<(), String> {
+    pub fn check_crashed(&self, sector: u64, stamp: Stamp) -> Holds {
         let durable = &self.sectors[(sector - self.window.start()) as usize].durable;
         if durable.allows(stamp) {
             Ok(())
         } else {
-            Err(format!(
+            Err(Promise::Flushed.broken(format!(
                 "after the crash sector {sector} holds {stamp}, allowed {durable:?}"
-            ))
+            )))
         }
     }
 

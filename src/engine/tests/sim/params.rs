@@ -55,6 +55,8 @@ pub struct Params {
     pub faults: Faults,
     /// Crash points looked at, per thousand steps.
     pub forks: u64,
+    /// Times that everything is compared while in use, per thousand steps.
+    pub live_checks: u64,
     /// Real crashes, per ten thousand steps.
     pub crashes: u64,
     /// Suspends, per ten thousand steps.
@@ -73,11 +75,69 @@ pub struct Params {
     pub each_write: bool,
 }
 
+/// What lives are like.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Style {
+    /// Everything by chance.
+    Mixed,
+    /// Long lives with few suspends: the journal goes around.
+    Commits,
+    /// A busy host on a source whose flushes often fail.
+    Flushes,
+    /// Crash points at each single write.
+    Writes,
+}
+
+impl Style {
+    const ALL: [Style; 4] = [Style::Mixed, Style::Commits, Style::Flushes, Style::Writes];
+
+    /// The style of a seed's life.
+    pub fn of(seed: u64) -> Self {
+        match Rng::new(!seed).below(100) {
+            0..=2 => Style::Commits,
+            3..=8 => Style::Flushes,
+            9..=10 => Style::Writes,
+            _ => Style::Mixed,
+        }
+    }
+
+    /// As it is written in the name of a life.
+    pub fn name(self) -> &'static str {
+        match self {
+            Style::Mixed => "mixed",
+            Style::Commits => "commits",
+            Style::Flushes => "flushes",
+            Style::Writes => "writes",
+        }
+    }
+
+    /// The style of that name.
+    pub fn named(name: &str) -> Result<Self, String> {
+        let mut all = Self::ALL.into_iter();
+        let found = all.find(|style| style.name() == name);
+        found.ok_or_else(|| format!("there is no style '{name}'"))
+    }
+}
+
 impl Params {
-    /// By chance.
-    pub fn any(rng: &mut Rng) -> Self {
+    /// By chance, for lives of one style.
+    pub fn any(style: Style, rng: &mut Rng) -> Self {
+        let mut params = Self::mixed(rng);
+        match style {
+            Style::Mixed => {}
+            Style::Commits => params.commits(rng),
+            Style::Flushes => params.flushes(),
+            Style::Writes => {
+                params.each_write = true;
+                params.steps = 1500;
+            }
+        }
+        params
+    }
+
+    fn mixed(rng: &mut Rng) -> Self {
         let extent_sectors = rng.pick(&[8, 8, 8, 16, 32]);
-        let window_extents = 48 + rng.below(64);
+        let window_extents = 64 + rng.below(64);
         let short = rng.below(extent_sectors);
         // One in eight lives has its window across the border between two map blocks.
         let first = if rng.below(8) == 0 { 32256 - 30 } else { 0 };
@@ -89,16 +149,43 @@ impl Params {
             steps: 500 + rng.below(3000),
             in_flight: 8 + rng.below(24) as usize,
             faults: Self::any_faults(rng),
-            forks: 30,
+            forks: 60,
+            live_checks: 100,
             crashes: rng.pick(&[0, 0, 10, 30]),
             suspends: rng.pick(&[5, 20, 60]),
             lazy_checkpoints: rng.below(2) == 0,
             overlapping: rng.below(4) == 0,
             passdown: rng.below(8) != 0,
-            host: rng.pick(&[30, 100, 200]),
+            host: rng.pick(&[30, 100, 300, 1000]),
             longest: rng.pick(&[1, 3, 6]) * extent_sectors,
             each_write: false,
         }
+    }
+
+    fn commits(&mut self, rng: &mut Rng) {
+        self.length = 3000 * 8;
+        self.extent_sectors = 8;
+        self.window = Run::between(0, self.length);
+        self.host = 300;
+        self.in_flight = 8;
+        self.lazy_checkpoints = true;
+        self.longest = 10;
+        self.steps = 30_000;
+        self.forks = 10;
+        self.live_checks = 2;
+        self.suspends = rng.pick(&[0, 1]);
+        self.crashes = self.suspends;
+        self.faults = Faults::default();
+    }
+
+    fn flushes(&mut self) {
+        self.faults = Faults {
+            source_flush: 300,
+            ..Faults::default()
+        };
+        self.host = 300;
+        self.suspends = 20;
+        self.steps = 2000;
     }
 
     fn any_faults(rng: &mut Rng) -> Faults {

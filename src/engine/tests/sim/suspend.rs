@@ -2,10 +2,12 @@
 
 //! Suspend, what can be done while suspended, and resume.
 
-use super::disk::DataDisk;
+use super::devices::OpKind;
+use super::disk::CloneDisk;
 use super::meta::{self, Progress};
 use super::params::Faults;
-use super::world::{OpKind, Stop, World};
+use super::promise::{Holds, Promise, Stop};
+use super::world::World;
 use crate::checkpoint::Purpose;
 use crate::format::BLOCK;
 use crate::maps::{Mode, Role};
@@ -23,6 +25,13 @@ impl World {
         self.engine.quiesce(true);
         self.drain_host()?;
         self.postsuspend()?;
+        self.during.suspended = true;
+        self.while_suspended()?;
+        self.during.suspended = false;
+        Ok(())
+    }
+
+    fn while_suspended(&mut self) -> Result<(), Stop> {
         self.crash_here()?;
         match self.rng.below(10) {
             0..=3 => self.start_restore()?,
@@ -68,7 +77,7 @@ impl World {
             self.pass()?;
         }
         let stuck = self.requests.iter().map(|r| r.id).collect::<Vec<_>>();
-        Err(self.violation(&format!("requests {stuck:?} wait for ever")))
+        Err(Promise::Faults.broken(format!("requests {stuck:?} wait for ever")))?
     }
 
     /// Drains copies, flushes, commits, and makes the checkpoint of a clean shutdown. What cannot be
@@ -92,7 +101,7 @@ impl World {
             }
             self.pass()?;
         }
-        Err(self.violation("the target waits for ever"))
+        Err(Promise::Faults.broken("the target waits for ever"))?
     }
 
     fn is_idle(&self) -> bool {
@@ -123,11 +132,11 @@ impl World {
         self.trace(|| "start_restore".into());
         let mut block = [0; BLOCK];
         let place = self.engine.begin_restore(&self.shared, &mut block);
-        self.beginning = self.shared.maps.count(Role::Cdm) > 0;
+        self.during.beginning = self.shared.maps.count(Role::Cdm) > 0;
         let ok = self.meta_write(place, block, true)? == Progress::More;
         self.engine.restore_begun(&self.shared, ok);
         if ok {
-            self.beginning = false;
+            self.during.beginning = false;
             self.stats.restores += 1;
             if self.shared.maps.state().mode == Mode::Restoring {
                 self.delta.begun();
@@ -145,13 +154,14 @@ impl World {
             return Ok(());
         }
         self.trace(|| "assume_identical".into());
-        self.source.flush();
-        let mut clone = DataDisk::new(self.params.window, 0);
-        clone.restart(self.source.media().to_vec());
-        self.clone = clone;
+        self.source.flush_all();
+        self.clone = CloneDisk::copy_of(&self.source);
         let fingerprint = meta::fingerprint();
         self.engine.assume_identical(&self.shared, fingerprint);
-        if self.checkpoint_now(Purpose::Suspended)? {
+        self.during.assuming = true;
+        let done = self.checkpoint_now(Purpose::Suspended)?;
+        self.during.assuming = false;
+        if done {
             self.delta.fill(false);
         } else {
             self.engine.mode_unknown(&self.shared);
@@ -168,8 +178,8 @@ impl World {
         let device = self.meta.view();
         let loaded = match meta::load(&device, &self.params, self.settings) {
             Ok(Some(loaded)) => loaded,
-            Ok(None) => return Err(self.violation("reload: the metadata is blank")),
-            Err(refusal) => return Err(self.violation(&format!("reload: {refusal:?}"))),
+            Ok(None) => Err(Promise::Recovery.broken("reload: the metadata is blank"))?,
+            Err(refusal) => Err(Promise::Recovery.broken(format!("reload: {refusal:?}")))?,
         };
         if was_clean {
             self.same_maps(&loaded)?;
@@ -186,7 +196,7 @@ impl World {
     }
 
     /// After a clean shutdown the same bits come back.
-    fn same_maps(&mut self, loaded: &meta::Loaded) -> Result<(), Stop> {
+    fn same_maps(&mut self, loaded: &meta::Loaded) -> Holds {
         let same = self.shared.maps.state() == loaded.shared.maps.state()
             && (0..self.shared.maps.geometry().extents().div_ceil(64)).all(|i| {
                 [0, 1].iter().all(|map| {
@@ -195,10 +205,10 @@ impl World {
                 })
             });
         // Clears that no flush would cover are put back.
-        if same || self.stats.source_flush_faults > 0 {
+        if same || self.stats.failed_flushes > 0 {
             Ok(())
         } else {
-            Err(self.violation("a clean shutdown has lost bits"))
+            Err(Promise::Maps.broken("a clean shutdown has lost bits"))
         }
     }
 

@@ -2,9 +2,11 @@
 
 //! What the target's worker does, one small step at a time.
 
+use super::devices::{Op, OpKind};
 use super::host::Waiting;
 use super::meta::{Checkpoint, Progress};
-use super::world::{Op, OpKind, Stop, World};
+use super::promise::Stop;
+use super::world::World;
 use crate::checkpoint::Purpose;
 use crate::copier::{Copy, CopyResult};
 use crate::copying::{Background, CopyOutcome};
@@ -99,8 +101,8 @@ impl World {
     fn copy(&mut self, copy: Copy) {
         self.trace(|| format!("copy {copy:?}"));
         self.stats.copies += 1;
-        if let Err(text) = self.delta.copy_started(&self.geometry, copy.sectors) {
-            self.found.get_or_insert(text);
+        if let Err(broken) = self.delta.copy_started(&self.geometry, copy.sectors) {
+            self.found.get_or_insert(broken);
         }
         self.submit(OpKind::Copy {
             copy,

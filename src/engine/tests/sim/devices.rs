@@ -1,0 +1,255 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! Operations on their way to a device, and what the devices make of them.
+
+use super::disk::{Fate, Stamp};
+use super::oracle::is_discard;
+use super::promise::Broken;
+use super::world::World;
+use crate::copier::{Copy, CopyResult};
+use crate::format::Block;
+use crate::machine::SyncPoint;
+use crate::requests::Ticket;
+use crate::run::Run;
+use std::fmt;
+use std::rc::Rc;
+
+/// An operation on a device.
+pub struct Op {
+    pub(super) id: u64,
+    pub(super) kind: OpKind,
+    /// When it was submitted.
+    pub(super) submitted: u64,
+    /// The device has done it, well or not; it is not reported yet.
+    pub(super) done: Option<bool>,
+    /// A flush that can no longer succeed: some of what it is to cover was dropped.
+    pub(super) doomed: bool,
+}
+
+/// What an operation is.
+pub enum OpKind {
+    /// A part of a read of the host's.
+    HostRead {
+        /// Whose.
+        request: Stamp,
+        /// Which sectors.
+        sectors: Run,
+        /// From the clone, else from the source.
+        from_clone: bool,
+        /// When it was mapped.
+        losses: u64,
+        /// What is wrong with what it has returned.
+        wrong: Option<Broken>,
+    },
+    /// A part of a write or discard of the host's, to the source.
+    HostWrite {
+        /// Whose.
+        request: Stamp,
+        /// Which sectors.
+        sectors: Run,
+        /// What they hold afterwards.
+        stamp: Stamp,
+        /// Durable by itself.
+        fua: bool,
+        /// If it was deferred.
+        ticket: Option<Ticket>,
+        /// When it was mapped.
+        point: SyncPoint,
+    },
+    /// A source flush of the host's.
+    HostFlush {
+        /// Whose.
+        request: Stamp,
+        /// When it was submitted.
+        point: SyncPoint,
+    },
+    /// A source flush of the target's own.
+    OwnFlush {
+        /// When it was submitted.
+        point: SyncPoint,
+    },
+    /// A copy from clone to source.
+    Copy {
+        /// Which.
+        copy: Copy,
+        /// How it ended.
+        result: CopyResult,
+    },
+    /// A journal block.
+    Commit {
+        /// Where to, in blocks.
+        place: u64,
+        /// What.
+        block: Rc<Block>,
+    },
+}
+
+impl fmt::Display for Op {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match &self.kind {
+            OpKind::HostRead { request, .. } => write!(f, "read {request}")?,
+            OpKind::HostWrite { request, fua, .. } => write!(f, "write {request} fua {fua}")?,
+            OpKind::HostFlush { request, .. } => write!(f, "flush {request}")?,
+            OpKind::OwnFlush { .. } => write!(f, "the target's own flush")?,
+            OpKind::Copy { copy, .. } => write!(f, "copy {}", copy.job)?,
+            OpKind::Commit { place, .. } => write!(f, "journal block {place}")?,
+        }
+        let done = self.done.map(|ok| if ok { "done" } else { "failed" });
+        write!(f, ", {}", done.unwrap_or("submitted"))
+    }
+}
+
+impl Op {
+    /// Whether it may change what the source holds.
+    pub(super) fn writes(&self) -> bool {
+        matches!(self.kind, OpKind::HostWrite { .. } | OpKind::Copy { .. })
+    }
+}
+
+impl World {
+    /// A device does an operation.
+    pub(super) fn execute(&mut self, i: usize) {
+        let mut op = self.ops.remove(i);
+        op.done = Some(match &mut op.kind {
+            OpKind::HostRead {
+                request,
+                sectors,
+                from_clone,
+                wrong,
+                ..
+            } => self.execute_read(*request, *sectors, *from_clone, wrong),
+            OpKind::HostWrite { .. } => self.execute_write(&op),
+            OpKind::HostFlush { .. } | OpKind::OwnFlush { .. } => self.execute_flush(&op),
+            OpKind::Copy { copy, result } => {
+                *result = self.execute_copy(op.id, copy.sectors);
+                result.is_ok()
+            }
+            OpKind::Commit { place, block } => self.execute_commit(*place, block),
+        });
+        self.trace(|| format!("the device: {op}"));
+        self.ops.insert(i, op);
+    }
+
+    fn execute_read(
+        &mut self,
+        request: Stamp,
+        sectors: Run,
+        from_clone: bool,
+        wrong: &mut Option<Broken>,
+    ) -> bool {
+        let faults = &self.params.faults;
+        let often = if from_clone {
+            faults.clone_read
+        } else {
+            faults.source_read
+        };
+        if self.rng.per_mille(often) {
+            self.stats.failed_io += 1;
+            return false;
+        }
+        for sector in sectors.start()..sectors.end() {
+            let stamp = if from_clone {
+                self.clone.read(sector)
+            } else {
+                self.source.read(sector)
+            };
+            let returned = self.oracle.read_returned(request, sector, stamp);
+            if let (Err(broken), false) = (returned, self.is_unaware()) {
+                wrong.get_or_insert(broken);
+            }
+        }
+        true
+    }
+
+    fn execute_write(&mut self, op: &Op) -> bool {
+        let OpKind::HostWrite {
+            sectors,
+            stamp,
+            fua,
+            ticket,
+            ..
+        } = &op.kind
+        else {
+            return false;
+        };
+        let ok = !self.rng.per_mille(self.params.faults.source_write);
+        self.stats.failed_io += u64::from(!ok);
+        // A device may do nothing for a discard.
+        let landed = if ok && !is_discard(*stamp) {
+            Fate::Landed
+        } else {
+            Fate::any(&mut self.rng)
+        };
+        for sector in sectors.start()..sectors.end() {
+            if !landed.lands(&mut self.rng) {
+                continue;
+            }
+            if *fua && ok {
+                self.source.write_fua(sector, *stamp);
+            } else {
+                self.source.write(op.id, sector, *stamp);
+            }
+        }
+        // The host learns of an overwrite later than the target.
+        if ticket.as_ref().is_some_and(Ticket::is_overwrite) {
+            self.source.complete(op.id, *sectors, self.tick);
+        }
+        ok
+    }
+
+    fn execute_flush(&mut self, flush: &Op) -> bool {
+        let ok = !flush.doomed && !self.rng.per_mille(self.params.faults.source_flush);
+        if ok {
+            self.source.flush(flush.submitted, &mut self.rng);
+        } else {
+            let dropped = self.source.flush_failed(flush.submitted, &mut self.rng);
+            let covers = |op: &Op| dropped.is_some_and(|at| at < op.submitted);
+            for op in &mut self.ops {
+                op.doomed |= op.done.is_none() && covers(op);
+            }
+            self.shared.note_failed_flush();
+            let host = match flush.kind {
+                OpKind::HostFlush { request, .. } => Some(request),
+                _ => None,
+            };
+            self.oracle.lost(host);
+        }
+        ok
+    }
+
+    fn execute_copy(&mut self, id: u64, sectors: Run) -> CopyResult {
+        let result = CopyResult {
+            read_error: self.rng.per_mille(self.params.faults.clone_read),
+            write_error: self.rng.per_mille(self.params.faults.source_write),
+        };
+        self.stats.failed_io += u64::from(!result.is_ok());
+        let landed = if result.is_ok() {
+            Fate::Landed
+        } else {
+            Fate::any(&mut self.rng)
+        };
+        for sector in sectors.start()..sectors.end() {
+            if landed.lands(&mut self.rng) {
+                self.source.write(id, sector, self.clone.read(sector));
+            }
+        }
+        self.source.complete(id, sectors, self.tick);
+        result
+    }
+
+    fn execute_commit(&mut self, place: u64, block: &Rc<Block>) -> bool {
+        if !self.rng.per_mille(self.params.faults.meta_write) {
+            self.meta.write_fua(place, block.clone());
+            return true;
+        }
+        self.stats.failed_metadata += 1;
+        let fate = Fate::any(&mut self.rng);
+        self.meta.write_fua_torn(place, block, fate, &mut self.rng);
+        false
+    }
+}
+
+/// Whether it is a source flush.
+pub(super) fn is_flush(op: &Op) -> bool {
+    matches!(op.kind, OpKind::HostFlush { .. } | OpKind::OwnFlush { .. })
+}
