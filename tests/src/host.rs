@@ -27,6 +27,9 @@ enum Command {
     /// Make the disk images and print for each its serial number, logical block size, whether it
     /// is read-only, and its path
     Images {
+        /// Only those with blocks of so many bytes
+        #[arg(long)]
+        blocks: Option<u64>,
         /// Where
         folder: PathBuf,
     },
@@ -50,7 +53,7 @@ pub fn main(words: Vec<String>) -> ExitCode {
 
 fn run(cli: Cli) -> Result<()> {
     match cli.command {
-        Command::Images { folder } => images(&folder),
+        Command::Images { blocks, folder } => images(&folder, blocks),
         Command::Hash { image } => {
             println!("{}", hash(&image)?);
             Ok(())
@@ -58,9 +61,10 @@ fn run(cli: Cli) -> Result<()> {
     }
 }
 
-fn images(folder: &Path) -> Result<()> {
+fn images(folder: &Path, only: Option<u64>) -> Result<()> {
     std::fs::create_dir_all(folder)?;
-    for blocks in Blocks::ALL {
+    let wanted = |blocks: &Blocks| only.is_none_or(|bytes| bytes == blocks.bytes());
+    for blocks in Blocks::ALL.into_iter().filter(wanted) {
         for disk in Disk::ALL {
             let serial = disk.serial(blocks);
             let path = folder.join(format!("{serial}.img"));

@@ -22,6 +22,7 @@ pub mod io;
 pub mod kmsg;
 pub mod maps;
 pub mod matrix;
+pub mod memory;
 pub mod model;
 pub mod random;
 pub mod refusal;

@@ -52,6 +52,22 @@ pub fn for_condition(what: &str, mut holds: impl FnMut() -> Result<bool>) -> Res
     until(what, || Ok(holds()?.then_some(())))
 }
 
+/// Waits until a figure has come to `target`. Gives up only when it no longer grows.
+pub fn while_it_grows(
+    what: &str,
+    target: u64,
+    mut figure: impl FnMut() -> Result<u64>,
+) -> Result<()> {
+    let mut last = figure()?;
+    while last < target {
+        last = until(what, || {
+            let now = figure()?;
+            Ok((now > last).then_some(now))
+        })?;
+    }
+    Ok(())
+}
+
 /// Something that runs in a thread of its own: an I/O that may be held up.
 pub struct Background<T> {
     what: String,
@@ -100,6 +116,11 @@ impl<T> Background<T> {
         for_condition(&format!("{} ends", self.what), || {
             Ok(self.thread.is_finished())
         })?;
+        self.join_whenever()
+    }
+
+    /// Waits for its end, however long that takes.
+    pub fn join_whenever(self) -> Result<T> {
         self.thread
             .join()
             .map_err(|_| anyhow::anyhow!("{} panicked", self.what))

@@ -66,6 +66,9 @@ enum Command {
         /// Only the tests in the virtual machine
         #[arg(long)]
         vm: bool,
+        /// More arguments for the programs of the suites; there is no time limit then
+        #[arg(last = true)]
+        words: Vec<String>,
     },
     /// Run the suites of the virtual machine in a kernel with KASAN, lockdep and their like
     TestDebug {
@@ -131,12 +134,14 @@ pub fn run() -> Result<ExitCode> {
             filter,
             host,
             vm,
+            words,
         } => {
             let what = test::What {
                 filter: filter.unwrap_or_default(),
                 host: !vm,
                 vm: !host,
                 debug: false,
+                words,
             };
             test::run(&kernel, &what)
         }
@@ -146,6 +151,7 @@ pub fn run() -> Result<ExitCode> {
                 host: false,
                 vm: true,
                 debug: true,
+                words: Vec::new(),
             };
             test::run(&kernel, &what)
         }

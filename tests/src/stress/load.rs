@@ -85,13 +85,10 @@ impl Load {
     /// Waits until so many more requests have ended. Fails when a request has failed.
     pub fn wait_for(&self, requests: u64) -> Result<()> {
         let target = self.done() + requests;
-        while self.done() < target {
-            let now = self.done();
-            wait::for_condition("a request ends", || {
-                self.check()?;
-                Ok(self.done() > now)
-            })?;
-        }
+        wait::while_it_grows("requests end", target, || {
+            self.check()?;
+            Ok(self.done())
+        })?;
         self.check()
     }
 

@@ -32,7 +32,12 @@ pub struct What {
     pub vm: bool,
     /// In the debug kernel instead of the stock one.
     pub debug: bool,
+    /// More arguments for the suites' programs.
+    pub words: Vec<String>,
 }
+
+/// Seconds: who gives a suite arguments decides how long it takes.
+const DAY: u64 = 24 * 3600;
 
 /// Run the tests and print how many passed and failed.
 ///
@@ -80,7 +85,11 @@ fn machine_suites(kernel: &KernelArg, what: &What) -> Result<Tally> {
     let logs = paths::build().join("test");
     fs::create_dir_all(&logs).with_context(|| format!("cannot make {}", logs.display()))?;
     let mut total = Tally::default();
-    for suite in suites::all()? {
+    for mut suite in suites::all()? {
+        if !what.words.is_empty() {
+            suite.args.extend_from_slice(&what.words);
+            suite.timeout = DAY;
+        }
         if suite.debug && !what.debug {
             continue;
         }

@@ -1,0 +1,110 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! Who exhausts the memory: our own process that checks its pages, stress-ng, and fio with a file
+//! that it writes through the page cache.
+
+use super::hog;
+use crate::sh;
+use crate::wait::{self, Background};
+use anyhow::{Context, Result};
+use rustix::mm::{mlockall, MlockAllFlags};
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::Arc;
+
+/// Memory of our own process, MiB.
+const OWN: usize = 256;
+/// Each goes on for so many operations before it looks whether it is to stop.
+const STRESS: &str = "stress-ng --vm 2 --vm-bytes 96m --vm-keep --vm-method all --verify \
+                      --vm-ops 2000 --oom-avoid --quiet --temp-path /tmp";
+
+/// Keeps this process and its threads in memory, and away from the OOM killer: it has to see what
+/// happens.
+pub fn exempt_ourselves() -> Result<()> {
+    mlockall(MlockAllFlags::CURRENT | MlockAllFlags::FUTURE | MlockAllFlags::ONFAULT)?;
+    fs::write("/proc/self/oom_score_adj", "-1000").context("oom_score_adj")
+}
+
+/// What uses up the memory.
+pub struct Pressure {
+    stop: Arc<AtomicBool>,
+    stop_file: PathBuf,
+    own: Background<Result<String>>,
+    loops: Vec<Background<Result<u64>>>,
+}
+
+impl Pressure {
+    /// Starts everything; `folder` is where the files are written.
+    pub fn start(folder: &Path) -> Result<Self> {
+        let stop = Arc::new(AtomicBool::new(false));
+        let stop_file = PathBuf::from("/run/memory-stop");
+        let program = std::env::current_exe()?.display().to_string();
+        let words = [
+            "hog".to_string(),
+            OWN.to_string(),
+            stop_file.display().to_string(),
+        ];
+        let own = wait::background("hog", move || {
+            let words: Vec<&str> = words.iter().map(String::as_str).collect();
+            sh::ok(&program, &words)
+        });
+        let fio = format!(
+            "fio --name=files --directory={} --size=48m --rw=randwrite --bsrange=512-128k \
+             --ioengine=psync --verify=crc32c --verify_fatal=1 --fsync=64 --minimal",
+            folder.display()
+        );
+        let loops = vec![
+            again_and_again("stress-ng", STRESS.to_string(), &stop),
+            again_and_again("fio", fio, &stop),
+        ];
+        Ok(Self {
+            stop,
+            stop_file,
+            own,
+            loops,
+        })
+    }
+
+    /// Fails if something has ended before its time: it has failed.
+    pub fn check(&self) -> Result<()> {
+        let ended = self.own.is_done() || self.loops.iter().any(Background::is_done);
+        anyhow::ensure!(!ended, "something that needs memory has ended");
+        Ok(())
+    }
+
+    /// Ends it, and says how often each has gone around.
+    pub fn stop(self) -> Result<String> {
+        self.stop.store(true, Ordering::Relaxed);
+        fs::write(&self.stop_file, "")?;
+        let mut rounds = Vec::new();
+        for running in self.loops {
+            rounds.push(running.join_whenever()??);
+        }
+        let own = self.own.join_whenever()??;
+        Ok(format!(
+            "{own}, {} rounds of stress-ng, {} of fio",
+            rounds[0], rounds[1]
+        ))
+    }
+}
+
+fn again_and_again(name: &str, line: String, stop: &Arc<AtomicBool>) -> Background<Result<u64>> {
+    let stop = stop.clone();
+    wait::background(name, move || {
+        let mut rounds = 0;
+        while !stop.load(Ordering::Relaxed) {
+            sh::shell(&line)?;
+            rounds += 1;
+        }
+        Ok(rounds)
+    })
+}
+
+/// The process that [`Pressure`] starts: its memory and the file that ends it.
+pub fn own_process(words: &[String]) -> Result<()> {
+    let [mib, stop] = words else {
+        anyhow::bail!("hog <MiB> <file>");
+    };
+    hog::run(mib.parse()?, Path::new(stop))
+}
