@@ -7,7 +7,7 @@ use std::process::ExitCode;
 use anyhow::Result;
 use clap::{Args, Parser, Subcommand};
 
-use crate::{demo, fuzz, lint, root, setup, shell, sim, soak, test};
+use crate::{demo, fuzz, lint, mutants, root, setup, shell, sim, soak, test};
 
 /// Build, run and check dm-restore.
 #[derive(Parser)]
@@ -90,6 +90,11 @@ enum Command {
         #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
         words: Vec<String>,
     },
+    /// Deliberate faults in the engine, and what catches each
+    Mutants {
+        #[command(flatten)]
+        what: mutants::What,
+    },
     /// Simulated power cuts and failing devices: a million crash points (--help: how to run others)
     #[command(disable_help_flag = true)]
     Sim {
@@ -157,6 +162,7 @@ pub fn run() -> Result<ExitCode> {
         }
         Command::Fuzz { what } => fuzz::run(&what),
         Command::Soak { kernel, words } => soak::run(&kernel, &words),
+        Command::Mutants { what } => mutants::run(&what),
         Command::Sim { args } => sim::run(&args),
         Command::Lint { kernel } => lint::run(&kernel),
     }

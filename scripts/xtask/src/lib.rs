@@ -22,6 +22,7 @@ pub mod guest;
 pub mod kernel;
 pub mod lint;
 pub mod module;
+pub mod mutants;
 pub mod paths;
 pub mod progress;
 pub mod root;

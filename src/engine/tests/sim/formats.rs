@@ -11,6 +11,7 @@ use super::rng::Rng;
 use super::world::live;
 use crate::checkpoint::Purpose;
 use crate::flushes::Settled;
+use crate::format::layout::{JOURNAL_BLOCKS, SUPERBLOCKS};
 use crate::format::{Block, Refusal, BLOCK};
 use crate::journal::Commit;
 use crate::machine::{Engine, Shared};
@@ -183,6 +184,31 @@ proptest! {
             }
         }
     }
+}
+
+/// A map block or a slot table that was good once, but is not the one that is named, is damage.
+#[test]
+fn what_was_good_once_is_refused() {
+    let mut device = Device::formatted();
+    for i in 0..3 {
+        device.touch(Run::one(i * 2));
+        device.checkpoint(Purpose::Suspended);
+    }
+    let view = device.disk.view();
+    let stale = |place: u64, old: u64| {
+        let mut stale = view.clone();
+        stale[place as usize] = view[old as usize].clone();
+        load(&stale).err()
+    };
+    // The two slots of a block lie side by side, and so do the two areas of a table of one block.
+    let map = device.engine.map_place(&device.shared, 0).unwrap();
+    let maps = SUPERBLOCKS + JOURNAL_BLOCKS + 2;
+    let other = maps + ((map - maps) ^ 1);
+    assert_eq!(stale(map, other), Some(Refusal::MapMismatch));
+    let table = device.engine.table_place(0).unwrap();
+    let tables = SUPERBLOCKS + JOURNAL_BLOCKS;
+    let other = tables + ((table - tables) ^ 1);
+    assert_eq!(stale(table, other), Some(Refusal::TableMismatch));
 }
 
 /// A full ring is emptied by a checkpoint, over and over.
