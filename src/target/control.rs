@@ -4,7 +4,7 @@
 
 use super::core::{Core, Desk};
 use super::metadata;
-use crate::dm::{atomic::Ordering, dm_err, noio::NoIo, shared::Owner, word_bytes, Args};
+use crate::dm::{dm_err, noio::NoIo, shared::Owner, word_bytes, Args};
 use crate::engine::{
     checkpoint::CannotBegin,
     machine::MetadataMode,
@@ -99,7 +99,7 @@ fn expect_suspended(core: &Core, desk: &Desk, name: &str) -> Result {
         dm_err!(core.name, "{name}: the table was never resumed");
         return Err(EBUSY);
     }
-    if !core.suspended.load(Ordering::Acquire) {
+    if !desk.suspended {
         dm_err!(core.name, "{name}: the device must be suspended");
         return Err(EBUSY);
     }

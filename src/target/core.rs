@@ -102,6 +102,8 @@ pub(super) struct Desk {
     pub(super) loaded: bool,
     /// Between resume and suspend: the worker may write metadata.
     pub(super) active: bool,
+    /// The target's own flag: set in postsuspend, cleared in preresume.
+    pub(super) suspended: bool,
     /// Held from the first resume on.
     pub(super) claim: Option<Claim>,
 }
@@ -116,9 +118,8 @@ pub(super) struct Core {
     pub(super) features: Features,
     /// What the fast path looks at.
     pub(super) shared: Shared<KernelMemory>,
-    /// The target's own flag: set in postsuspend, cleared in preresume.
-    pub(super) suspended: AtomicBool,
-    /// The host has sent a request since the worker looked last.
+    /// The host has sent a request since the worker looked last. A hint for the pace, which orders
+    /// nothing: relaxed.
     pub(super) host_seen: AtomicBool,
     #[pin]
     pub(super) inbox: SpinLockIrq<Inbox>,
@@ -157,6 +158,7 @@ impl Core {
             flushing: None,
             loaded: false,
             active: false,
+            suspended: true,
             claim: None,
         };
         let features = engine.features;
@@ -167,7 +169,6 @@ impl Core {
             devices,
             features,
             shared,
-            suspended: AtomicBool::new(true),
             host_seen: AtomicBool::new(false),
             inbox <- new_spinlock_irq!(Inbox {
                 deferred: BioList::new(),

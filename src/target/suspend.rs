@@ -12,7 +12,6 @@ use super::core::{Core, Desk};
 use super::metadata;
 use super::worker;
 use crate::dm::{
-    atomic::Ordering,
     claims::Claim,
     dm_err,
     noio::NoIo,
@@ -48,8 +47,8 @@ pub(super) fn postsuspend(core: &Owner<Core>) {
         // A failure is logged, and the metadata is read-only then.
         let _ = metadata::checkpoint(core, &mut desk, Purpose::Suspended);
     }
+    desk.suspended = true;
     drop(desk);
-    core.suspended.store(true, Ordering::Release);
     core.raise_events();
 }
 
@@ -124,7 +123,7 @@ pub(super) fn preresume(core: &Owner<Core>) -> Result {
     })?;
     take_up(core, &mut desk)?;
     desk.active = true;
-    core.suspended.store(false, Ordering::Release);
+    desk.suspended = false;
     Ok(())
 }
 
