@@ -3,10 +3,12 @@
 //! The one place where the engine gets its atomics from.
 //!
 //! In the module they are the kernel's, which follow its memory model; on the host they are
-//! `core`'s. The names and orderings are `core`'s in both.
+//! `core`'s, or those of a model checker. The names and orderings are `core`'s in all of them.
 
 #[cfg(MODULE)]
 pub use crate::dm::atomic::AtomicU64;
-#[cfg(not(MODULE))]
+#[cfg(loom)]
+pub use crate::races::atomic::AtomicU64;
+#[cfg(not(any(MODULE, loom)))]
 pub use core::sync::atomic::AtomicU64;
 pub use core::sync::atomic::Ordering;

@@ -2,8 +2,9 @@
 
 //! A map of one bit per extent that many read and one at a time changes, without a lock.
 //!
-//! Bits are published with release and read with acquire: who sees a bit change also sees what
-//! happened before it. Runs are handled a word of 64 bits at a time.
+//! Bits are published with release ([`Bitmap::set`], [`Bitmap::clear`]) and read with acquire
+//! ([`Bitmap::word`]): who sees a bit change also sees what happened before it. Runs are handled a
+//! word of 64 bits at a time.
 
 use super::atomics::{AtomicU64, Ordering};
 use super::run::Run;
@@ -47,6 +48,7 @@ impl<W: Deref<Target = [AtomicU64]>> Bitmap<W> {
     /// The word at `index`; 0 behind the end.
     pub fn word(&self, index: u64) -> u64 {
         match self.words.get(index as usize) {
+            // Pairs with the release of whoever changed it last.
             Some(word) => word.load(Ordering::Acquire),
             None => 0,
         }
@@ -55,6 +57,7 @@ impl<W: Deref<Target = [AtomicU64]>> Bitmap<W> {
     /// Replaces the word at `index`. For loading, while nobody else looks.
     pub fn store_word(&self, index: u64, value: u64) {
         if let Some(word) = self.words.get(index as usize) {
+            // Pairs with the acquire in `word`.
             word.store(value, Ordering::Release);
         }
     }
@@ -70,7 +73,9 @@ impl<W: Deref<Target = [AtomicU64]>> Bitmap<W> {
         for index in words_of(run) {
             let mask = mask(run, index);
             if let Some(word) = self.words.get(index as usize) {
-                let old = word.fetch_or(mask, Ordering::AcqRel);
+                // Pairs with the acquire in `word`. Nothing is acquired: what is counted was
+                // changed by this caller, or by one that came before it.
+                let old = word.fetch_or(mask, Ordering::Release);
                 changed = changed.saturating_add(u64::from((mask & !old).count_ones()));
             }
         }
@@ -83,7 +88,8 @@ impl<W: Deref<Target = [AtomicU64]>> Bitmap<W> {
         for index in words_of(run) {
             let mask = mask(run, index);
             if let Some(word) = self.words.get(index as usize) {
-                let old = word.fetch_and(!mask, Ordering::AcqRel);
+                // As in `set`.
+                let old = word.fetch_and(!mask, Ordering::Release);
                 changed = changed.saturating_add(u64::from((mask & old).count_ones()));
             }
         }
@@ -121,10 +127,10 @@ impl<W: Deref<Target = [AtomicU64]>> Bitmap<W> {
         Run::between(first, end)
     }
 
-    /// How many bits are set.
+    /// How many bits are set. For whoever changes the map.
     pub fn count(&self) -> u64 {
         self.words.iter().fold(0u64, |sum, word| {
-            sum.saturating_add(u64::from(word.load(Ordering::Acquire).count_ones()))
+            sum.saturating_add(u64::from(word.load(Ordering::Relaxed).count_ones()))
         })
     }
 

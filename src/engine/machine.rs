@@ -50,7 +50,7 @@ pub struct Shared<S: Storage> {
     /// How many of these the host has been told of, by a flush of its own that failed.
     reported: AtomicU64,
     /// Source flushes that have failed and were not taken in by [`Engine::flush_failed`] yet.
-    failing: AtomicU64,
+    pub(super) failing: AtomicU64,
     /// Requests of the host that the source and the clone have failed.
     host_errors: [AtomicU64; 2],
 }
@@ -74,8 +74,10 @@ impl<S: Storage> Shared<S> {
     /// What a flush that is submitted now covers, and what a FUA write that is done now waits for.
     pub fn sync_point(&self) -> SyncPoint {
         SyncPoint {
+            // Pairs with the release in `publish_clears`: the data of every clear that is counted
+            // is on the source, and a flush that is submitted from here on covers it.
             mark: self.completed.load(Ordering::Acquire),
-            losses: self.losses.load(Ordering::Acquire),
+            losses: self.losses(),
         }
     }
 
@@ -90,11 +92,16 @@ impl<S: Storage> Shared<S> {
     /// Whether all that `point` waits for is durable and nothing was lost: then a flush or FUA
     /// write that has succeeded on the source is done.
     pub fn is_settled(&self, point: SyncPoint) -> bool {
-        let losses = self.losses.load(Ordering::Acquire);
+        // First: a failure is counted as a loss before it is taken in. So whoever finds none that is
+        // not taken in finds its loss. The other way round both may be missed.
+        if self.has_untaken_failure() {
+            return false;
+        }
+        let losses = self.losses();
+        // Pairs with the release in `publish_clears`: the records are on the device.
         self.durable.load(Ordering::Acquire) >= point.mark
-            && !self.has_untaken_failure()
             && losses == point.losses
-            && losses == self.reported.load(Ordering::Acquire)
+            && losses == self.reported.load(Ordering::Relaxed)
     }
 
     /// Counts a request of the host that the source, or else the clone, has failed.
@@ -113,37 +120,45 @@ impl<S: Storage> Shared<S> {
     }
 
     pub(super) fn count_loss(&self) {
-        self.losses.fetch_add(1, Ordering::AcqRel);
+        // Pairs with the acquire in `losses`.
+        self.losses.fetch_add(1, Ordering::Release);
     }
 
     /// Whether a loss is still to be reported to the host; it counts as reported from now on.
     pub(super) fn take_unreported(&self) -> bool {
-        let losses = self.losses.load(Ordering::Acquire);
-        self.reported.swap(losses, Ordering::AcqRel) != losses
+        let losses = self.losses();
+        // Relaxed: who reads too old a number only leaves the flush to the worker.
+        self.reported.swap(losses, Ordering::Relaxed) != losses
     }
 
     /// Notes that a source flush has failed, where its end is seen first. Until
     /// [`Engine::flush_failed`] has taken it in nothing is settled by a look. Failures are to be
     /// taken in before successes: one that came before a success may have emptied its hands.
     pub fn note_failed_flush(&self) {
-        self.failing.fetch_add(1, Ordering::AcqRel);
+        // Pairs with the acquire in `has_untaken_failure`.
+        self.failing.fetch_add(1, Ordering::Release);
     }
 
     /// Whether a source flush has failed that was not taken in yet.
     pub(super) fn has_untaken_failure(&self) -> bool {
+        // Pairs with the release in `take_failed_flush`: who finds a failure taken in finds the
+        // loss counted.
         self.failing.load(Ordering::Acquire) > 0
     }
 
     /// A failure is taken in, noted or not.
     pub(super) fn take_failed_flush(&self) {
-        let failing = self.failing.load(Ordering::Acquire);
+        // Nobody else takes failures in, so there is still one when it is taken off.
+        let failing = self.failing.load(Ordering::Relaxed);
         if failing > 0 {
-            self.failing.fetch_sub(1, Ordering::AcqRel);
+            // Pairs with the acquire in `has_untaken_failure`.
+            self.failing.fetch_sub(1, Ordering::Release);
         }
     }
 
     /// Counts losses. A write notes it **before** the maps are looked at for it.
     pub fn losses(&self) -> u64 {
+        // Pairs with the release in `count_loss`: who notes the loss as past sees its bits set.
         self.losses.load(Ordering::Acquire)
     }
 
@@ -323,9 +338,11 @@ impl<S: Storage> Engine<S> {
 
     /// Lets the fast path see how far the clears have come.
     pub(super) fn publish_clears(&self, shared: &Shared<S>) {
+        // Pairs with the acquire in `sync_point`.
         shared
             .completed
             .store(self.clears.completed(), Ordering::Release);
+        // Pairs with the acquire in `is_settled`.
         shared
             .durable
             .store(self.clears.durable(), Ordering::Release);

@@ -98,7 +98,8 @@ pub enum Role {
     Prm,
 }
 
-/// Both maps with the state word and how many bits are set.
+/// Both maps with the state word and how many bits are set. The counters are exact for whoever
+/// changes the maps; nobody else concludes anything from them, so they are relaxed.
 pub struct Maps<W> {
     geometry: Geometry,
     state: AtomicU64,
@@ -134,11 +135,14 @@ impl<W: Deref<Target = [AtomicU64]>> Maps<W> {
 
     /// Mode and roles now.
     pub fn state(&self) -> State {
+        // Pairs with the release in `set_state`: who sees a restore finished finds all of it on
+        // the source.
         State::from_word(self.state.load(Ordering::Acquire))
     }
 
     /// Publishes mode and roles.
     pub fn set_state(&self, state: State) {
+        // Pairs with the acquire in `state`.
         self.state.store(state.to_word(), Ordering::Release);
     }
 

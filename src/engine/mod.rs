@@ -37,6 +37,9 @@ pub mod maps;
 pub mod message;
 pub mod pace;
 pub mod plan;
+#[cfg(loom)]
+#[path = "tests/races/mod.rs"]
+mod races;
 pub mod requests;
 pub mod run;
 pub mod settings;

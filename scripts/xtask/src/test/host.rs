@@ -31,6 +31,26 @@ pub fn workspace(filter: &str) -> Result<Tally> {
     follow(reader, cargo.current_dir(paths::repo()), &log, filter)
 }
 
+/// The models of what rests on atomics, in every order: a build of its own, because the whole engine
+/// gets other atomics.
+///
+/// # Errors
+///
+/// The log cannot be written.
+pub fn races(filter: &str) -> Result<Tally> {
+    if !"races".contains(filter) {
+        return Ok(Tally::default());
+    }
+    let mut cargo = Command::new("cargo");
+    cargo.args(["test", "--package", "dm-restore-engine", "--lib"]);
+    cargo.args(["--no-fail-fast", "races::"]);
+    cargo.env("RUSTFLAGS", "--cfg loom");
+    cargo.env("CARGO_TARGET_DIR", paths::cache().join("target/loom"));
+    let log = paths::build().join("test/races.log");
+    let reader = Reader::new("races", true);
+    follow(reader, cargo.current_dir(paths::repo()), &log, "")
+}
+
 /// A suite whose program runs on the host.
 ///
 /// # Errors

@@ -49,6 +49,7 @@ pub fn run(kernel: &KernelArg, what: &What) -> Result<ExitCode> {
     let mut total = Tally::default();
     if what.host {
         total.add(host::workspace(&what.filter)?);
+        total.add(host::races(&what.filter)?);
     }
     if what.vm {
         total.add(machine_suites(kernel, what)?);
