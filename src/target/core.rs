@@ -104,8 +104,11 @@ pub(super) struct Desk {
     pub(super) active: bool,
     /// The target's own flag: set in postsuspend, cleared in preresume.
     pub(super) suspended: bool,
-    /// Held from the first resume on.
-    pub(super) claim: Option<Claim>,
+    /// To the metadata device; takes it at the first resume.
+    pub(super) claim: Claim,
+    /// For loading, until that has been done: [`READ_BLOCKS`](super::metadata::READ_BLOCKS). Resume
+    /// allocates nothing, since there may be no memory until swap can be written.
+    pub(super) reading: Option<BlockBuf>,
 }
 
 /// Everything that belongs to a table line.
@@ -140,12 +143,13 @@ pub(super) struct Core {
 }
 
 impl Core {
-    /// An initialiser; nothing is loaded yet.
+    /// An initialiser; nothing is loaded yet. `reading`: for that.
     pub(super) fn new(
         (name, table, events): (MappedName, TableId, Events),
         devices: Devices,
         shared: Shared<KernelMemory>,
         engine: Engine<KernelMemory>,
+        (claim, reading): (Claim, BlockBuf),
     ) -> Result<impl PinInit<Self, Error>> {
         let queue = Queue::new(c"dm-restore", Kind::Unbound, 1)?;
         let desk = Desk {
@@ -159,7 +163,8 @@ impl Core {
             loaded: false,
             active: false,
             suspended: true,
-            claim: None,
+            claim,
+            reading: Some(reading),
         };
         let features = engine.features;
         Ok(try_pin_init!(Self {

@@ -9,10 +9,9 @@ use super::worker;
 use crate::dm::{
     buffer::BlockBuf,
     buffer::Span,
-    claims::Claim,
     dm_err, dm_info,
     io::{Durability, IoClient},
-    random, word_text, BlockDevice, Device, TableId,
+    random, word_text, BlockDevice, Device,
 };
 use crate::engine::{
     checkpoint::Purpose,
@@ -28,6 +27,13 @@ use crate::engine::{
     machine::Engine,
 };
 use kernel::prelude::*;
+
+/// Blocks that are read at a time: all of the journal, or all that must be blank.
+pub(super) const READ_BLOCKS: usize = if BLANK_BLOCKS > JOURNAL_BLOCKS {
+    BLANK_BLOCKS as usize
+} else {
+    JOURNAL_BLOCKS as usize
+};
 
 /// How often a failed write is tried again.
 const RETRIES: u32 = 3;
@@ -79,24 +85,25 @@ fn read(io: &IoClient, device: &Device, place: u64, count: u64, buf: &mut BlockB
 }
 
 /// The superblock of metadata that exists, checked against the table line; `None` if the device is
-/// blank and may be formatted.
+/// blank and may be formatted. `buf` has [`READ_BLOCKS`] blocks.
 pub(super) fn identify(
     io: &IoClient,
     devices: &Devices,
     geometry: &Geometry,
     may_format: bool,
+    buf: &mut BlockBuf,
 ) -> Usable<Option<Superblock>> {
     let sectors = devices.metadata.sectors();
     let count = BLANK_BLOCKS.min(sectors / BLOCK_SECTORS);
-    let mut buf = BlockBuf::new(BLANK_BLOCKS as usize)?;
-    read(io, &devices.metadata, 0, count, &mut buf)?;
+    buf.fill(0);
+    read(io, &devices.metadata, 0, count, buf)?;
     let (Some(first), Some(second)) = (buf.block(0), buf.block(1)) else {
         return Err(Refusal::Truncated.into());
     };
     let Some(superblock) = Superblock::choose(first, second)? else {
         // Generation 1 alone is a format that a crash has interrupted.
         let interrupted = !bytes::is_zero(second);
-        if !interrupted && !bytes::is_zero(&buf) {
+        if !interrupted && !bytes::is_zero(buf) {
             return Err(Refusal::Foreign.into());
         }
         return if may_format {
@@ -113,36 +120,40 @@ pub(super) fn identify(
         sectors,
         devices.clone.sectors(),
     )?;
-    if fingerprint(io, devices, geometry.length())? != superblock.clone {
+    if fingerprint(io, devices, geometry.length(), buf)? != superblock.clone {
         return Err(Refusal::CloneContent.into());
     }
     Ok(Some(superblock))
 }
 
-/// Whether another mapped device uses the metadata device.
-pub(super) fn is_claimed(devices: &Devices, by: TableId) -> bool {
-    Claim::new(devices.metadata.dev_t(), by).is_err()
-}
-
-/// Takes the clone's fingerprint, from the `length` sectors that are mapped.
-fn fingerprint(io: &IoClient, devices: &Devices, length: u64) -> Result<Fingerprint> {
+/// Takes the clone's fingerprint, from the `length` sectors that are mapped. Uses the first block
+/// of `buf`.
+fn fingerprint(
+    io: &IoClient,
+    devices: &Devices,
+    length: u64,
+    buf: &mut BlockBuf,
+) -> Result<Fingerprint> {
     let mut fingerprint = Fingerprint::new(devices.clone.sectors());
-    let mut buf = BlockBuf::new(1)?;
     let span = Span {
         first: 0,
         sectors: length.min(BLOCK_SECTORS) as u32,
     };
+    // What is not read counts as zeros.
+    buf.block_mut(0).ok_or(EIO)?.fill(0);
     for i in 0..SAMPLES {
         let sector = Fingerprint::sample_sector(length, i);
-        io.read(&devices.clone, sector, &mut buf, span)?;
-        fingerprint.take(i, &buf);
+        io.read(&devices.clone, sector, buf, span)?;
+        fingerprint.take(i, buf.block(0).ok_or(EIO)?);
     }
     Ok(fingerprint)
 }
 
 /// Loads or formats, at the first resume of a table.
 pub(super) fn load(core: &Core, desk: &mut Desk) -> Result {
-    let loaded = try_load(core, desk);
+    let mut buf = desk.reading.take().ok_or(EIO)?;
+    let loaded = try_load(core, desk, &mut buf);
+    desk.reading = Some(buf);
     if let Err(unusable) = &loaded {
         let reason = word_text(unusable.reason());
         dm_err!(core.name, "metadata not loaded: {reason}");
@@ -151,11 +162,12 @@ pub(super) fn load(core: &Core, desk: &mut Desk) -> Result {
     loaded.map_err(|unusable| unusable.error())
 }
 
-fn try_load(core: &Core, desk: &mut Desk) -> Usable<()> {
+fn try_load(core: &Core, desk: &mut Desk, buf: &mut BlockBuf) -> Usable<()> {
     let geometry = core.shared.maps.geometry();
-    match identify(&core.io, &core.devices, geometry, core.features.format)? {
+    let may_format = core.features.format;
+    match identify(&core.io, &core.devices, geometry, may_format, buf)? {
         Some(superblock) => {
-            let torn = load_existing(core, superblock)?;
+            let torn = load_existing(core, superblock, buf)?;
             if core.features.assume_different {
                 core.engine.lock().assume_different(&core.shared)?;
             }
@@ -167,11 +179,7 @@ fn try_load(core: &Core, desk: &mut Desk) -> Usable<()> {
             }
         }
         None => {
-            let clone = fingerprint(
-                &core.io,
-                &core.devices,
-                core.shared.maps.geometry().length(),
-            )?;
+            let clone = fingerprint(&core.io, &core.devices, geometry.length(), buf)?;
             let identical = core.features.identical;
             if identical {
                 flush_source(core)?;
@@ -207,19 +215,22 @@ fn zero_journal(core: &Core, desk: &mut Desk) -> Result {
 }
 
 /// Reads everything. Returns the place of a journal block that a crash has torn.
-fn load_existing(core: &Core, superblock: Superblock) -> Usable<Option<u64>> {
-    let mut buf = BlockBuf::new(JOURNAL_BLOCKS as usize)?;
+fn load_existing(
+    core: &Core,
+    superblock: Superblock,
+    buf: &mut BlockBuf,
+) -> Usable<Option<u64>> {
     let mut engine = core.engine.lock();
     engine.adopt(&core.shared, superblock);
-    load_table(core, &mut engine, &mut buf)?;
-    load_maps(core, &engine, &mut buf)?;
+    load_table(core, &mut engine, buf)?;
+    load_maps(core, &engine, buf)?;
     let first = engine.layout().journal(0);
     read(
         &core.io,
         &core.devices.metadata,
         first,
         JOURNAL_BLOCKS,
-        &mut buf,
+        buf,
     )?;
     Ok(engine.replay(&core.shared, |i| buf.block(i as usize))?)
 }
@@ -340,11 +351,8 @@ pub(super) fn begin_restore(core: &Core, desk: &mut Desk) -> Result {
 /// The clone has just been made: the delta map becomes empty and the fingerprint is taken anew.
 pub(super) fn assume_identical(core: &Core, desk: &mut Desk) -> Result {
     flush_source(core)?;
-    let clone = fingerprint(
-        &core.io,
-        &core.devices,
-        core.shared.maps.geometry().length(),
-    )?;
+    let length = core.shared.maps.geometry().length();
+    let clone = fingerprint(&core.io, &core.devices, length, &mut desk.scratch)?;
     core.engine.lock().assume_identical(&core.shared, clone);
     let result = try_checkpoint(core, desk, Purpose::Suspended);
     if result.is_err() {

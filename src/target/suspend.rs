@@ -6,17 +6,16 @@
 //! `presuspend` stops the background; the host still writes behind it. In `postsuspend` no request is
 //! in flight any more: copies are drained, the source is flushed, and a checkpoint leaves an empty
 //! journal. `preresume` loads at the first resume of a table, because the old table may be live
-//! until then, and takes the metadata up again.
+//! until then, and takes the metadata up again. Nothing is allocated here: with swap on the mapped
+//! device there may be no memory before it is resumed.
 
 use super::core::{Core, Desk};
 use super::metadata;
 use super::worker;
 use crate::dm::{
-    claims::Claim,
     dm_err,
     noio::NoIo,
     shared::{Owner, Ref},
-    BlockDevice,
 };
 use crate::dm::{buffer::Span, io::Durability};
 use crate::engine::{
@@ -115,7 +114,8 @@ fn write_now(core: &Core, desk: &Desk, place: u64) {
 pub(super) fn preresume(core: &Owner<Core>) -> Result {
     let _noio = NoIo::enter();
     let mut desk = core.desk.lock();
-    claim(core, &mut desk).inspect_err(|_| {
+    // The metadata device is this table line's from now on, until another table is resumed.
+    desk.claim.activate().inspect_err(|_| {
         dm_err!(
             core.name,
             "the metadata device is in use by another restore target"
@@ -140,17 +140,11 @@ fn take_up(core: &Core, desk: &mut Desk) -> Result {
         // What was loaded may differ from what is on the device: the next resume loads again.
         core.engine.lock().unload(&core.shared);
     }
-    desk.loaded |= activated.is_ok();
+    if activated.is_ok() {
+        desk.loaded = true;
+        desk.reading = None;
+    }
     activated
-}
-
-/// The metadata device is this table line's from now on, until another table is resumed.
-fn claim(core: &Core, desk: &mut Desk) -> Result {
-    let claim = match desk.claim.take() {
-        Some(claim) => claim,
-        None => Claim::new(core.devices.metadata.dev_t(), core.table)?,
-    };
-    desk.claim.insert(claim).activate()
 }
 
 pub(super) fn resume(core: &Owner<Core>) {

@@ -5,10 +5,10 @@
 
 use super::core::{Core, Devices};
 use super::memory::KernelMemory;
-use super::metadata;
+use super::metadata::{self, READ_BLOCKS};
 use crate::dm::{
-    dm_err, io::IoClient, shared::Owner, word_bytes, Args, BlockDevice, Device, ReadOnlyDevice,
-    Setup,
+    buffer::BlockBuf, claims::Claim, dm_err, io::IoClient, shared::Owner, word_bytes, Args,
+    BlockDevice, Device, ReadOnlyDevice, Setup,
 };
 use crate::engine::{
     format::{layout::Layout, BLOCK},
@@ -56,13 +56,15 @@ pub(super) fn construct(setup: &mut Setup<'_>, args: Args<'_>) -> Result<Owner<C
         clone: open_clone(setup, clone)?,
     };
     check_devices(setup, &devices, &geometry)?;
-    check_metadata(setup, &devices, &geometry, features.format)?;
+    let mut reading = BlockBuf::new(READ_BLOCKS)?;
+    let claim = check_metadata(setup, &devices, &geometry, features.format, &mut reading)?;
     declare(setup, &devices, features.no_discard_passdown);
     let no_memory = |_| ENOMEM;
     let shared = Shared::<KernelMemory>::new(geometry).map_err(no_memory)?;
     let engine = Engine::new(geometry, features, settings).map_err(no_memory)?;
     let identity = (setup.name(), setup.table(), setup.events());
-    Owner::new(Core::new(identity, devices, shared, engine)?)
+    let load = (claim, reading);
+    Owner::new(Core::new(identity, devices, shared, engine, load)?)
 }
 
 /// Says what is wrong with a line.
@@ -179,16 +181,21 @@ fn check_metadata(
     devices: &Devices,
     geometry: &Geometry,
     may_format: bool,
-) -> Result {
-    if metadata::is_claimed(devices, setup.table()) {
-        return setup.fail(
-            c"Metadata device is in use by another restore device",
-            EBUSY,
-        );
-    }
+    buf: &mut BlockBuf,
+) -> Result<Claim> {
+    let claim = match Claim::new(devices.metadata.dev_t(), setup.table()) {
+        Ok(claim) => claim,
+        Err(EBUSY) => {
+            return setup.fail(
+                c"Metadata device is in use by another restore device",
+                EBUSY,
+            )
+        }
+        Err(error) => return Err(error),
+    };
     let io = IoClient::new()?;
-    match metadata::identify(&io, devices, geometry, may_format) {
-        Ok(_) => Ok(()),
+    match metadata::identify(&io, devices, geometry, may_format, buf) {
+        Ok(_) => Ok(claim),
         Err(unusable) => setup.fail(unusable.reason(), unusable.error()),
     }
 }
