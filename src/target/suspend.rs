@@ -12,12 +12,12 @@
 use super::core::{Core, Desk};
 use super::metadata;
 use super::worker;
+use crate::dm::{buffer::Span, io::Durability};
 use crate::dm::{
     dm_err,
     noio::NoIo,
     shared::{Owner, Ref},
 };
-use crate::dm::{buffer::Span, io::Durability};
 use crate::engine::{
     checkpoint::Purpose,
     format::BLOCK_SECTORS,
