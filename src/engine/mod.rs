@@ -13,7 +13,7 @@
 //! | when is something durable? | [`touches`], [`clears`], [`flushes`], [`journal`], [`checkpoint`] |
 //! | what survives a crash? | [`load`] |
 //! | what is on the metadata device? | [`mod@format`] |
-//! | what do the user's words mean? | [`line`], [`message`], [`settings`] |
+//! | what do the user's words mean? | [`mod@line`], [`message`], [`settings`] |
 
 #![cfg_attr(not(MODULE), warn(missing_docs))]
 #![forbid(unsafe_code)]
