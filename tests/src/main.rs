@@ -2,9 +2,11 @@
 
 //! The scenarios that run in the virtual machine, as one test binary.
 //!
-//! `dm-restore-tests [filter] [libtest options]` in the guest; `dm-restore-tests host ...` outside.
+//! `dm-restore-tests [filter] [libtest options]` in the guest; `dm-restore-tests host ...` outside;
+//! `dm-restore-tests injection [filter] [libtest options]` in the guest with the debug kernel.
 //! The filter may be several, with commas between them: disks are as at first in one run only.
 
+mod injection;
 mod scenarios;
 
 use dm_restore_tests::{host, matrix, watch};
@@ -16,6 +18,10 @@ fn main() -> ExitCode {
     if words.get(1).is_some_and(|word| word == "host") {
         words.remove(1);
         return host::main(words);
+    }
+    if words.get(1).is_some_and(|word| word == "injection") {
+        words.remove(1);
+        return injection(Arguments::from_iter(words));
     }
     let mut args = Arguments::from_args();
     let filters = args.filter.take().unwrap_or_default();
@@ -33,6 +39,13 @@ fn main() -> ExitCode {
     } else {
         ExitCode::SUCCESS
     }
+}
+
+fn injection(mut args: Arguments) -> ExitCode {
+    let filters = args.filter.take().unwrap_or_default();
+    let done = libtest_mimic::run(&args, chosen(injection::trials(), &filters));
+    injection::print_reports();
+    done.exit_code()
 }
 
 fn chosen(trials: Vec<Trial>, filters: &str) -> Vec<Trial> {

@@ -178,6 +178,12 @@ impl Slice {
         dm::swap(&self.name, &self.part.line(0))
     }
 
+    /// Whether the kernel's fault injection may fail requests to it.
+    pub fn fail_requests(&self, may: bool) -> Result<()> {
+        let path = format!("{}/make-it-fail", self.sysfs);
+        std::fs::write(&path, if may { "1" } else { "0" }).context(path)
+    }
+
     /// The major number of its device, as of all mapped devices.
     pub fn major(&self) -> &str {
         let number = self.sysfs.rsplit('/').next().unwrap_or_default();

@@ -61,7 +61,10 @@ pub fn trials_alone() -> Vec<Trial> {
 }
 
 /// A scenario as a test.
-fn trial(name: impl Into<String>, scenario: impl FnOnce() -> Result<()> + Send + 'static) -> Trial {
+pub fn trial(
+    name: impl Into<String>,
+    scenario: impl FnOnce() -> Result<()> + Send + 'static,
+) -> Trial {
     let name = name.into();
     let watched = name.clone();
     Trial::test(name, move || {
@@ -81,7 +84,8 @@ fn on(spec: Spec, scenario: impl FnOnce(&mut Rig) -> Result<()>) -> Result<()> {
     }
 }
 
-fn explained(error: Error, rig: &Rig, log: &mut Log) -> Error {
+/// The error with what the target and the kernel say.
+pub fn explained(error: Error, rig: &Rig, log: &mut Log) -> Error {
     let status = rig
         .status()
         .map_or_else(|error| format!("{error:#}"), |status| format!("{status:?}"));
