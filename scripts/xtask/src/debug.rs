@@ -24,6 +24,9 @@ const RECIPE: &str = "1";
 /// The end of its release: `7.3.4-debug`.
 const SUFFIX: &str = "-debug";
 
+/// MiB that a guest needs more in it: for its own code, and for what it keeps about all memory.
+pub const MEMORY: u32 = 256;
+
 /// What a suite of the guest ends with in it, a file of `qemu/`.
 pub const END: &str = "debug-end";
 

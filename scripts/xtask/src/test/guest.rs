@@ -44,6 +44,7 @@ pub fn run(
     if debug::is(&guest.release) {
         let end = paths::repo().join("qemu").join(debug::END);
         config.payload.push((debug::END.to_owned(), end));
+        config.memory += debug::MEMORY;
         config.command += &format!("\ncode=$?\n/payload/{}\nexit $code", debug::END);
     }
 
