@@ -40,6 +40,7 @@ help:
 	@echo 'make soak           power cuts on the real module, on from where it stopped'
 	@echo 'make sim            a million simulated power cuts on failing devices (minutes)'
 	@echo 'make mutants        deliberate faults in the engine, and what catches each'
+	@echo 'make test-debug     the tests of the virtual machine in a kernel with KASAN, lockdep ...'
 	@echo 'make KDIR=<tree>    the module for your own kernel: <tree> is its build tree, with'
 	@echo '                    CONFIG_RUST=y and the Rust metadata (rust/*.rmeta) built'
 	@echo 'make build          the module for the stock Debian kernel: build/dm-restore.ko'
