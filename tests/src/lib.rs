@@ -5,9 +5,10 @@
 //! | question | module |
 //! |---|---|
 //! | which disks are there, and what is on them at first? | [`disks`], [`stamps`] |
-//! | how is a mapped device put together and taken apart? | [`rig`], [`dm`] |
+//! | how is a mapped device put together and taken apart? | [`spec`], [`rig`], [`dm`] |
+//! | how does a device below fail? | [`slice`] |
 //! | what must a read return? | [`model`] |
-//! | what does the target say about itself? | [`status`], [`maps`], [`kmsg`] |
+//! | what does the target say about itself? | [`status`], [`observe`], [`maps`], [`kmsg`] |
 //! | how much was moved? | [`stats`] |
 //! | how does a scenario wait? | [`wait`] |
 
@@ -24,12 +25,16 @@ pub mod maps;
 pub mod matrix;
 pub mod memory;
 pub mod model;
+pub mod observe;
+pub mod plug;
 pub mod random;
 pub mod refusal;
 pub mod requests;
 pub mod restart;
 pub mod rig;
 pub mod sh;
+pub mod slice;
+pub mod spec;
 pub mod stamps;
 pub mod stats;
 pub mod status;

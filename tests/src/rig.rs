@@ -4,7 +4,7 @@
 //! over them. The slices are linear devices, so that they can be held up, broken and counted one
 //! by one.
 
-use super::disks::{self, Blocks, Part, GIB};
+use super::disks::{self, Part, GIB};
 use super::dm::{self, New};
 use super::io::Device;
 use super::model::Model;
@@ -15,186 +15,10 @@ use super::wait;
 use anyhow::{Context, Result};
 use dm_restore_engine::format::layout::Layout;
 use std::collections::BTreeSet;
-use std::ops::Range;
 use std::sync::atomic::{AtomicU64, Ordering};
 
-/// What device is wanted. Sizes in sectors.
-#[derive(Clone, Debug)]
-pub struct Spec {
-    /// Logical block size.
-    pub blocks: Blocks,
-    /// Extent size.
-    pub extent: u64,
-    /// Mapped length.
-    pub length: u64,
-    /// Where in its table the target begins.
-    pub table_start: u64,
-    /// How much the clone is larger than the mapped length.
-    pub clone_extra: u64,
-    /// How much the metadata device is larger than needed.
-    pub metadata_extra: u64,
-    /// Features of the table line.
-    pub features: Vec<String>,
-    /// Core args of the table line.
-    pub core: Vec<(String, u64)>,
-}
-
-impl Spec {
-    /// A few extents of the given size, the last one short where that is possible.
-    pub fn new(blocks: Blocks, extent: u64) -> Self {
-        let whole = match extent {
-            8 => 16,
-            128 => 8,
-            2048 => 4,
-            _ => 3,
-        };
-        let short = (extent / 2 + 1).next_multiple_of(blocks.sectors()).min(264);
-        let tail = if short < extent { short } else { 0 };
-        Self {
-            blocks,
-            extent,
-            length: whole * extent + tail,
-            table_start: 0,
-            clone_extra: 0,
-            metadata_extra: 0,
-            features: Vec::new(),
-            core: Vec::new(),
-        }
-    }
-
-    /// With another length.
-    pub fn length(self, length: u64) -> Self {
-        Self { length, ..self }
-    }
-
-    /// With these features, as in a table line.
-    pub fn features(self, features: &str) -> Self {
-        Self {
-            features: features.split_whitespace().map(str::to_string).collect(),
-            ..self
-        }
-    }
-
-    /// With a core arg.
-    pub fn core(mut self, key: &str, value: u64) -> Self {
-        self.core.push((key.to_string(), value));
-        self
-    }
-
-    /// Extents, a short last one counted.
-    pub fn extents(&self) -> u64 {
-        self.length.div_ceil(self.extent)
-    }
-
-    fn has(&self, feature: &str) -> bool {
-        self.features.iter().any(|word| word == feature)
-    }
-
-    /// The optional words of the table line.
-    pub fn optional_words(&self) -> String {
-        let mut words = vec![self.features.len().to_string()];
-        words.extend(self.features.iter().cloned());
-        words.push((self.core.len() * 2).to_string());
-        for (key, value) in &self.core {
-            words.push(format!("{key} {value}"));
-        }
-        words.join(" ")
-    }
-}
-
-/// One of the devices under the target.
-pub struct Slice {
-    /// Its name.
-    pub name: String,
-    /// Where it is.
-    pub part: Part,
-    sysfs: String,
-}
-
-impl Slice {
-    /// The node.
-    pub fn path(&self) -> String {
-        dm::path(&self.name)
-    }
-
-    /// From now on requests to it wait.
-    pub fn hold(&self) -> Result<()> {
-        dm::ok(&["suspend", "--nolockfs", "--noflush", &self.name]).map(drop)
-    }
-
-    /// Requests to it go on.
-    pub fn release(&self) -> Result<()> {
-        dm::ok(&["resume", &self.name]).map(drop)
-    }
-
-    /// From now on every request to it fails.
-    pub fn break_down(&self) -> Result<()> {
-        dm::swap(&self.name, &format!("0 {} error", self.part.sectors))
-    }
-
-    /// From now on writes and flushes to it fail; reads go on.
-    pub fn break_writes(&self) -> Result<()> {
-        let (disk, at) = (self.part.disk.path(self.part.blocks), self.part.start);
-        dm::swap(
-            &self.name,
-            &format!(
-                "0 {} flakey {disk} {at} 0 60 1 error_writes",
-                self.part.sectors
-            ),
-        )
-    }
-
-    /// From now on requests to these sectors of it fail.
-    pub fn break_sectors(&self, bad: Range<u64>) -> Result<()> {
-        let piece = |sectors: Range<u64>| {
-            let part = Part {
-                start: self.part.start + sectors.start,
-                sectors: sectors.end - sectors.start,
-                ..self.part.clone()
-            };
-            (part.sectors > 0).then(|| part.line(sectors.start))
-        };
-        let lines = [
-            piece(0..bad.start),
-            Some(format!("{} {} error", bad.start, bad.end - bad.start)),
-            piece(bad.end..self.part.sectors),
-        ];
-        let lines: Vec<String> = lines.into_iter().flatten().collect();
-        dm::swap(&self.name, &lines.join("\n"))
-    }
-
-    /// From now on writes to it take so many milliseconds.
-    pub fn slow_down(&self, milliseconds: u64) -> Result<()> {
-        let (disk, at) = (self.part.disk.path(self.part.blocks), self.part.start);
-        let table = format!(
-            "0 {} delay {disk} {at} 0 {disk} {at} {milliseconds}",
-            self.part.sectors
-        );
-        dm::swap(&self.name, &table)
-    }
-
-    /// It works again.
-    pub fn heal(&self) -> Result<()> {
-        dm::swap(&self.name, &self.part.line(0))
-    }
-
-    /// Whether the kernel's fault injection may fail requests to it.
-    pub fn fail_requests(&self, may: bool) -> Result<()> {
-        let path = format!("{}/make-it-fail", self.sysfs);
-        std::fs::write(&path, if may { "1" } else { "0" }).context(path)
-    }
-
-    /// The major number of its device, as of all mapped devices.
-    pub fn major(&self) -> &str {
-        let number = self.sysfs.rsplit('/').next().unwrap_or_default();
-        number.split(':').next().unwrap_or_default()
-    }
-
-    /// What it has moved.
-    pub fn moved(&self) -> Result<Moved> {
-        stats::moved(&self.sysfs)
-    }
-}
+pub use super::slice::Slice;
+pub use super::spec::Spec;
 
 /// What the three devices have moved.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -285,12 +109,7 @@ impl Rig {
         dm::create_all(&[new(0), new(1), new(2)])?;
         let mut slices = Vec::new();
         for (name, part) in names.iter().zip(parts.iter()) {
-            let sysfs = stats::sysfs(&dm::path(name))?;
-            slices.push(Slice {
-                name: name.clone(),
-                part: part.clone(),
-                sysfs,
-            });
+            slices.push(Slice::of(name, part)?);
         }
         let mut next = || slices.remove(0);
         let (source, clone, metadata) = (next(), next(), next());
@@ -349,8 +168,13 @@ impl Rig {
     pub fn shut_down(&mut self) -> Result<()> {
         self.device = None;
         dm::ok(&["remove", "--retry", &self.name])?;
-        self.active = false;
+        self.was_removed();
         Ok(())
+    }
+
+    /// Somebody else has taken the mapped device away.
+    pub fn was_removed(&mut self) {
+        self.active = false;
     }
 
     /// Closes the rig's own handle. While anybody has the device open, the kernel keeps what it has
@@ -473,6 +297,7 @@ impl Rig {
         }
         dm::ok(&["remove", "--retry", names[0], names[1], names[2]])?;
         for slice in [&mut self.source, &mut self.clone, &mut self.metadata] {
+            slice.remove_below()?;
             slice.name.clear();
         }
         Ok(())

@@ -39,6 +39,18 @@ pub struct Status {
     pub metadata_mode: String,
 }
 
+impl Status {
+    /// Mode, activity and metadata mode.
+    pub fn summary(&self) -> String {
+        format!("{} {} {}", self.mode, self.activity, self.metadata_mode)
+    }
+
+    /// Failed requests on clone, source and metadata.
+    pub fn errors(&self) -> [u64; 3] {
+        [self.clone_errors, self.source_errors, self.metadata_errors]
+    }
+}
+
 const MODES: [&str; 3] = ["tracking", "restoring", "unloaded"];
 const ACTIVITIES: [&str; 4] = ["idle", "copying", "paused", "stalled"];
 const METADATA_MODES: [&str; 3] = ["rw", "ro", "fail"];

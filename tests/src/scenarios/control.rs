@@ -4,7 +4,7 @@
 //! trip.
 
 use super::{on, trial};
-use anyhow::{ensure, Context, Result};
+use anyhow::{ensure, Result};
 use dm_restore_tests::disks::Blocks;
 use dm_restore_tests::dm;
 use dm_restore_tests::rig::{Rig, Spec};
@@ -256,25 +256,10 @@ fn table_round_trip() -> Result<()> {
     })
 }
 
-/// The number of events so far.
-fn events(rig: &Rig) -> Result<u64> {
-    let info = dm::ok(&[
-        "info",
-        "--columns",
-        "--noheadings",
-        "--options",
-        "events",
-        &rig.name,
-    ])?;
-    info.trim().parse().context(info)
-}
-
 fn event_at_the_end() -> Result<()> {
     on(spec().features("format no_copy"), |rig| {
         rig.start_restore()?;
-        let (before, name) = (events(rig)?, rig.name.clone());
-        let number = before.to_string();
-        let waiting = wait::background("dmsetup wait", move || dm::ok(&["wait", &name, &number]));
+        let waiting = rig.event_after(rig.events()?);
         rig.message("resume_copy")?;
         waiting.join()??;
         let status = rig.status()?;
@@ -289,14 +274,14 @@ fn event_at_the_end() -> Result<()> {
 
 fn restore_of_nothing() -> Result<()> {
     on(spec().features("format identical"), |rig| {
-        let before = events(rig)?;
+        let before = rig.events()?;
         rig.start_restore()?;
         let status = rig.status()?;
         ensure!(
             (&*status.mode, status.cdm, status.prm, status.restored) == ("tracking", 0, 0, 0),
             "{status:?}"
         );
-        ensure!(events(rig)? > before, "no event told of its end");
+        ensure!(rig.events()? > before, "no event told of its end");
         rig.check(rig.all())
     })
 }
