@@ -422,6 +422,10 @@ impl<S: Storage> Copier<S> {
         }
         self.pass_failed = true;
         self.failures = self.failures.saturating_add(1);
+        if now < self.not_before {
+            // It was under way when the pause began, and says nothing new.
+            return;
+        }
         if self.stalled || self.failures >= STALL_AFTER {
             self.stalled = true;
             self.pause(now);

@@ -128,6 +128,20 @@ fn a_dead_clone_stalls_the_copy_and_one_success_ends_it() {
 }
 
 #[test]
+fn copies_under_way_when_it_stalls_do_not_lengthen_the_pause() {
+    let mut world = world(&[Run::new(0, 8)]);
+    let mut copies: Vec<_> = std::iter::from_fn(|| world.next(1, 0)).take(8).collect();
+    world.done(copies.remove(0), BAD, SECOND);
+    assert!(world.next(1, SECOND).is_none(), "the end of the pass");
+    assert!(world.copier.is_stalled());
+    let pause = world.copier.not_before();
+    for copy in copies {
+        world.done(copy, BAD, SECOND);
+    }
+    assert_eq!(world.copier.not_before(), pause);
+}
+
+#[test]
 fn an_extent_larger_than_a_copy_is_copied_in_pieces_and_cleared_once() {
     let mut world = world(&[Run::one(3)]);
     world.geometry = Geometry::new(100 * 64, 64).unwrap();
