@@ -30,8 +30,6 @@ pub enum Durability {
     None,
     /// This write.
     Fua,
-    /// This write, and every write to the device that had completed before it was submitted.
-    PreflushFua,
 }
 
 const fn flag(bit: bindings::req_flag_bits) -> bindings::blk_opf_t {
@@ -52,7 +50,6 @@ impl Durability {
             | match self {
                 Self::None => 0,
                 Self::Fua => FUA,
-                Self::PreflushFua => PREFLUSH | FUA,
             }
     }
 }

@@ -128,7 +128,6 @@ impl<S: Storage> Engine<S> {
     /// A write of the checkpoint has failed for good. What the device says is one of two complete
     /// states, but nothing more may be written to it.
     pub fn checkpoint_failed(&mut self, shared: &Shared<S>) {
-        self.errors.metadata = self.errors.metadata.saturating_add(1);
         self.metadata_lost(shared, MetadataMode::ReadOnly);
     }
 
@@ -188,7 +187,6 @@ impl<S: Storage> Engine<S> {
 
     /// A superblock that changed the mode or the meaning of the maps may or may not have landed.
     pub fn mode_unknown(&mut self, shared: &Shared<S>) {
-        self.errors.metadata = self.errors.metadata.saturating_add(1);
         self.metadata_lost(shared, MetadataMode::Fail);
     }
 

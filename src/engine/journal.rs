@@ -166,7 +166,7 @@ impl<S: Storage> Engine<S> {
             return Written::Done;
         };
         if !ok {
-            self.errors.metadata = self.errors.metadata.saturating_add(1);
+            self.count_metadata_error();
             in_flight.tries = in_flight.tries.saturating_add(1);
             if in_flight.tries <= RETRIES {
                 self.journal.in_flight = Some(in_flight);

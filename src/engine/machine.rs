@@ -348,6 +348,11 @@ impl<S: Storage> Engine<S> {
             .store(self.clears.durable(), Ordering::Release);
     }
 
+    /// Counts a request to the metadata device that has failed, and is tried again or not.
+    pub fn count_metadata_error(&mut self) {
+        self.errors.metadata = self.errors.metadata.saturating_add(1);
+    }
+
     /// A write of metadata has failed for good.
     pub(super) fn metadata_lost(&mut self, shared: &Shared<S>, mode: MetadataMode) {
         if self.metadata_mode == MetadataMode::Fail || self.metadata_mode == mode {

@@ -274,30 +274,38 @@ fn load_maps(core: &Core, engine: &Engine<KernelMemory>, buf: &mut BlockBuf) -> 
     Ok(())
 }
 
-/// Writes the scratch block to `place`, in blocks.
-///
-/// A failed write is tried again, but not one behind a flush: the flush may be what failed, and may
-/// have dropped the blocks that this one is to name.
+/// Writes the scratch block to `place`, in blocks. A failed write is tried again.
 fn write(core: &Core, desk: &Desk, place: u64, durability: Durability) -> Result {
     let sector = place.saturating_mul(BLOCK_SECTORS);
     let span = Span::whole(&desk.scratch);
-    let mut tries = if durability == Durability::PreflushFua {
-        RETRIES
-    } else {
-        0
-    };
+    let mut tries = 0u32;
     loop {
-        match core.io.write(
+        let written = core.io.write(
             &core.devices.metadata,
             sector,
             &desk.scratch,
             span,
             durability,
-        ) {
-            Err(_) if tries < RETRIES => tries = tries.saturating_add(1),
-            result => return result,
+        );
+        tries = tries.saturating_add(1);
+        if counted(core, written).is_ok() || tries > RETRIES {
+            return written;
         }
     }
+}
+
+/// Writes the scratch block, a superblock, behind everything that it names.
+///
+/// The flush is a request of its own: device-mapper, if the metadata is on such a device, forgets
+/// the error of a flush that comes with data. It is not tried again: it may have dropped the blocks.
+fn write_superblock(core: &Core, desk: &Desk, place: u64) -> Result {
+    counted(core, core.io.flush(&core.devices.metadata))?;
+    write(core, desk, place, Durability::Fua)
+}
+
+/// Counts a request to the metadata device if it has failed.
+fn counted(core: &Core, result: Result) -> Result {
+    result.inspect_err(|_| core.engine.lock().count_metadata_error())
 }
 
 /// Writes the durable state beside the old one and makes it count.
@@ -334,14 +342,14 @@ fn try_checkpoint(core: &Core, desk: &mut Desk, purpose: Purpose) -> Result {
     }
     let block = desk.scratch.block_mut(0).ok_or(EIO)?;
     let place = core.engine.lock().checkpoint_superblock(purpose, block);
-    write(core, desk, place, Durability::PreflushFua)
+    write_superblock(core, desk, place)
 }
 
 /// Begins a restore: one superblock.
 pub(super) fn begin_restore(core: &Core, desk: &mut Desk) -> Result {
     let block = desk.scratch.block_mut(0).ok_or(EIO)?;
     let place = core.engine.lock().begin_restore(&core.shared, block);
-    let result = write(core, desk, place, Durability::PreflushFua);
+    let result = write_superblock(core, desk, place);
     core.engine
         .lock()
         .restore_begun(&core.shared, result.is_ok());
