@@ -129,14 +129,17 @@ pub(super) fn preresume(core: &Owner<Core>) -> Result {
 
 /// Loads, the first time, and begins a new activation.
 fn take_up(core: &Core, desk: &mut Desk) -> Result {
-    if desk.loaded && core.engine.lock().metadata_mode() != MetadataMode::ReadWrite {
+    if desk.loaded {
+        if core.engine.lock().metadata_mode() == MetadataMode::ReadWrite {
+            // A failure is logged, and the metadata is read-only then. What is in memory is still
+            // true: that is no reason to hold up the host's reads.
+            let _ = metadata::checkpoint(core, desk, Purpose::Activated);
+        }
         return Ok(());
     }
-    if !desk.loaded {
-        metadata::load(core, desk)?;
-    }
+    metadata::load(core, desk)?;
     let activated = metadata::checkpoint(core, desk, Purpose::Activated);
-    if activated.is_err() && !desk.loaded {
+    if activated.is_err() {
         // What was loaded may differ from what is on the device: the next resume loads again.
         core.engine.lock().unload(&core.shared);
     }
@@ -149,5 +152,6 @@ fn take_up(core: &Core, desk: &mut Desk) -> Result {
 
 pub(super) fn resume(core: &Owner<Core>) {
     core.engine.lock().quiesce(false);
+    core.raise_events();
     core.job.enqueue(&core.share());
 }
