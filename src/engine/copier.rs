@@ -403,15 +403,15 @@ impl<S: Storage> Copier<S> {
         Next::Failed(ended)
     }
 
-    /// Notes that something was copied: whether this ends a stall.
-    pub fn succeeded(&mut self) -> bool {
+    /// Notes that something was copied: this ends a stall.
+    pub fn succeeded(&mut self) {
         self.failures = 0;
         self.pass_succeeded = true;
         self.back_off = BACK_OFF;
         if self.stalled {
             self.not_before = 0;
         }
-        core::mem::take(&mut self.stalled)
+        self.stalled = false;
     }
 
     fn failed(&mut self, extents: Run, now: u64) {

@@ -75,12 +75,12 @@ impl<S: Storage> Engine<S> {
         if next_at > now {
             return Background::NotBefore(next_at);
         }
-        let was_stalled = self.copier.is_stalled();
+        let was_stalled = self.is_stalled();
         let copy = self
             .copier
             .next_piece(now)
             .or_else(|| self.start_background(shared, now));
-        self.event |= self.copier.is_stalled() && !was_stalled;
+        self.event |= self.is_stalled() != was_stalled;
         match copy {
             Some(copy) => {
                 self.pace.started(now, copy.sectors.len(), &self.settings);
@@ -96,7 +96,13 @@ impl<S: Storage> Engine<S> {
     fn held_back(&self) -> bool {
         // Half of the queue of clears is left to the host's overwrites.
         let crowded = self.clears.waiting() >= MAX_CLEARS / 2;
-        self.paused || self.quiesced || crowded || self.metadata_mode != MetadataMode::ReadWrite
+        let in_vain = self.flush_pace.is_stalled() || self.metadata_mode != MetadataMode::ReadWrite;
+        self.paused || self.quiesced || crowded || in_vain
+    }
+
+    /// Whether nothing makes progress, because the clone or the source fails.
+    pub(super) fn is_stalled(&self) -> bool {
+        self.copier.is_stalled() || self.flush_pace.is_stalled()
     }
 
     fn start_background(&mut self, shared: &Shared<S>, now: u64) -> Option<Copy> {
@@ -150,10 +156,8 @@ impl<S: Storage> Engine<S> {
         now: u64,
     ) -> CopyOutcome {
         self.count_errors(result);
-        let was_stalled = self.copier.is_stalled();
-        let next = self.copier.done(&mut self.holds, job, result, now);
-        self.event |= self.copier.is_stalled() && !was_stalled;
-        match next {
+        let was_stalled = self.is_stalled();
+        let outcome = match self.copier.done(&mut self.holds, job, result, now) {
             Next::Parked(since) => {
                 self.pace.done(now, since);
                 CopyOutcome::Settled
@@ -163,16 +167,9 @@ impl<S: Storage> Engine<S> {
                 if !ended.urgent {
                     self.pace.done(now, ended.started_at);
                 }
-                if self.copier.succeeded() {
-                    self.event = true;
-                }
-                self.cleared(
-                    shared,
-                    Clear {
-                        run: ended.extents,
-                        cause: Cause::Copied,
-                    },
-                );
+                self.copier.succeeded();
+                let (run, cause) = (ended.extents, Cause::Copied);
+                self.cleared(shared, Clear { run, cause });
                 CopyOutcome::Settled
             }
             Next::Failed(ended) => {
@@ -183,7 +180,9 @@ impl<S: Storage> Engine<S> {
                     CopyOutcome::Settled
                 }
             }
-        }
+        };
+        self.event |= self.is_stalled() != was_stalled;
+        outcome
     }
 
     fn count_errors(&mut self, result: CopyResult) {
@@ -200,7 +199,7 @@ impl<S: Storage> Engine<S> {
         if shared.maps.state().mode != Mode::Restoring || shared.maps.count(Role::Cdm) == 0 {
             return Activity::Idle;
         }
-        if self.copier.is_stalled() || self.metadata_mode != MetadataMode::ReadWrite {
+        if self.is_stalled() || self.metadata_mode != MetadataMode::ReadWrite {
             return Activity::Stalled;
         }
         if self.paused || self.quiesced {

@@ -42,8 +42,10 @@ pub enum Settled {
 impl<S: Storage> Engine<S> {
     /// A source flush that noted `point` when it was submitted has succeeded.
     pub fn flushed(&mut self, point: SyncPoint) {
+        let was_stalled = self.is_stalled();
         self.clears.flushed(point.mark);
         self.flush_pace.succeeded();
+        self.event |= self.is_stalled() != was_stalled;
     }
 
     /// A source flush of the host's has failed: what it should have covered is copied again, and
@@ -65,9 +67,13 @@ impl<S: Storage> Engine<S> {
         shared.take_failed_flush();
     }
 
-    /// Returns whether anything was undone.
+    /// Returns whether anything was undone. If anything waits for a flush, no more is copied before
+    /// one succeeds: it would be for nothing.
     fn undo(&mut self, shared: &Shared<S>) -> bool {
+        let was_stalled = self.is_stalled();
         self.flush_pace.failed();
+        self.flush_pace.stalled |= self.clears.completed() > self.clears.covered();
+        self.event |= self.is_stalled() != was_stalled;
         self.errors.source = self.errors.source.saturating_add(1);
         self.copier.flush_failed();
         let mut lost = false;
@@ -139,12 +145,20 @@ pub struct FlushPace {
     not_before: u64,
     /// How many have failed.
     failures: u64,
+    /// One has failed that something waited for, and none has succeeded since.
+    stalled: bool,
 }
 
 impl FlushPace {
     fn succeeded(&mut self) {
         self.pause = 0;
         self.not_before = 0;
+        self.stalled = false;
+    }
+
+    /// Whether what was copied waits for a flush, and flushes fail.
+    pub(super) fn is_stalled(&self) -> bool {
+        self.stalled
     }
 
     /// How many source flushes have failed.
