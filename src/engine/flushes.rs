@@ -85,14 +85,23 @@ impl<S: Storage> Engine<S> {
     }
 
     /// How a flush or FUA write that waits for `point` stands. `is_flush`: it tells the host of
-    /// everything that was lost before it was submitted, not only of what was lost since.
+    /// everything that was lost before it was submitted, not only of what was lost since. A FUA write
+    /// tells of failed flushes once more: it may have come with one.
     pub fn settle(&mut self, shared: &Shared<S>, point: SyncPoint, is_flush: bool) -> Settled {
         if shared.has_untaken_failure() {
             return Settled::Waiting;
         }
         // One that was submitted before the loss says nothing about writes that were acknowledged
         // between the two: then the next flush fails as well.
-        if shared.lost_since(point.losses) || (is_flush && shared.take_unreported()) {
+        if shared.lost_since(point.losses) {
+            return Settled::Failed;
+        }
+        let untold = if is_flush {
+            shared.take_unreported()
+        } else {
+            shared.take_untold(point)
+        };
+        if untold {
             return Settled::Failed;
         }
         if self.clears.durable() >= point.mark {

@@ -49,6 +49,11 @@ pub struct Shared<S: Storage> {
     losses: AtomicU64,
     /// How many of these the host has been told of, by a flush of its own that failed.
     reported: AtomicU64,
+    /// Counts source flushes that failed, and up to which of them a FUA write has told the host.
+    /// Device-mapper splits a flush that comes with a write, forgets the flush's error, and sends
+    /// the write all the same: who commits in this way hears of nothing unless the write fails too.
+    failed_flushes: AtomicU64,
+    told_by_fua: AtomicU64,
     /// Source flushes that have failed and were not taken in by [`Engine::flush_failed`] yet.
     pub(super) failing: AtomicU64,
     /// Requests of the host that the source and the clone have failed.
@@ -66,18 +71,32 @@ impl<S: Storage> Shared<S> {
             durable: AtomicU64::new(0),
             losses: AtomicU64::new(0),
             reported: AtomicU64::new(0),
+            failed_flushes: AtomicU64::new(0),
+            told_by_fua: AtomicU64::new(0),
             failing: AtomicU64::new(0),
             host_errors: [AtomicU64::new(0), AtomicU64::new(0)],
         })
     }
 
-    /// What a flush that is submitted now covers, and what a FUA write that is done now waits for.
+    /// What a flush that is submitted now covers.
     pub fn sync_point(&self) -> SyncPoint {
         SyncPoint {
             // Pairs with the release in `publish_clears`: the data of every clear that is counted
             // is on the source, and a flush that is submitted from here on covers it.
             mark: self.completed.load(Ordering::Acquire),
             losses: self.losses(),
+            untold: 0,
+        }
+    }
+
+    /// What a FUA write that is sent now has to tell of and, when it is done, waits for.
+    pub fn fua_point(&self) -> SyncPoint {
+        // Pairs with the release in `note_failed_flush`; the other is only changed by the worker.
+        let failed = self.failed_flushes.load(Ordering::Acquire);
+        let told = self.told_by_fua.load(Ordering::Relaxed);
+        SyncPoint {
+            untold: if failed > told { failed } else { 0 },
+            ..self.sync_point()
         }
     }
 
@@ -100,6 +119,7 @@ impl<S: Storage> Shared<S> {
         let losses = self.losses();
         // Pairs with the release in `publish_clears`: the records are on the device.
         self.durable.load(Ordering::Acquire) >= point.mark
+            && point.untold == 0
             && losses == point.losses
             && losses == self.reported.load(Ordering::Relaxed)
     }
@@ -131,10 +151,22 @@ impl<S: Storage> Shared<S> {
         self.reported.swap(losses, Ordering::Relaxed) != losses
     }
 
+    /// Whether a FUA write was sent behind a flush that has failed, of which none had told the host
+    /// then; from now on one has.
+    pub(super) fn take_untold(&self, point: SyncPoint) -> bool {
+        // Relaxed: only the worker changes it, and who reads too old a number fails once more.
+        let told = self.told_by_fua.load(Ordering::Relaxed);
+        self.told_by_fua
+            .store(told.max(point.untold), Ordering::Relaxed);
+        point.untold > 0
+    }
+
     /// Notes that a source flush has failed, where its end is seen first. Until
     /// [`Engine::flush_failed`] has taken it in nothing is settled by a look. Failures are to be
     /// taken in before successes: one that came before a success may have emptied its hands.
     pub fn note_failed_flush(&self) {
+        // Pairs with the acquire in `fua_point`.
+        self.failed_flushes.fetch_add(1, Ordering::Release);
         // Pairs with the acquire in `has_untaken_failure`.
         self.failing.fetch_add(1, Ordering::Release);
     }
@@ -175,6 +207,9 @@ impl<S: Storage> Shared<S> {
 pub struct SyncPoint {
     pub(super) mark: u64,
     pub(super) losses: u64,
+    /// For a FUA write: the number of the last failed flush, if none has told the host of it; else
+    /// 0.
+    pub(super) untold: u64,
 }
 
 impl SyncPoint {

@@ -42,7 +42,9 @@ pub(super) fn map<'b>(core: &Owner<Core>, mut bio: MapBio<'b, Restore>) -> Verdi
         Op::SecureErase | Op::Other => return bio.complete(Status::NOTSUPP),
     };
     // Before the maps are looked at: what is lost from here on concerns this request.
-    let point = core.shared.sync_point();
+    let fua = op != plan::Op::Read && bio.is_fua();
+    let point = fua.then(|| core.shared.fua_point());
+    let losses = point.map_or_else(|| core.shared.losses(), SyncPoint::losses);
     let request = Request {
         op,
         sectors: Run::new(bio.sector(), u64::from(bio.sectors())),
@@ -58,10 +60,9 @@ pub(super) fn map<'b>(core: &Owner<Core>, mut bio: MapBio<'b, Restore>) -> Verdi
     if bio.accept(plan.sectors as u32).is_err() {
         return bio.kill();
     }
-    let fua = op != plan::Op::Read && bio.is_fua();
     let io = bio.io_mut();
-    io.losses = point.losses();
-    io.sync = fua.then_some(point);
+    io.losses = losses;
+    io.sync = point;
     route(core, bio, request, plan)
 }
 

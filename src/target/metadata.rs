@@ -200,7 +200,10 @@ fn try_load(core: &Core, desk: &mut Desk, buf: &mut BlockBuf) -> Usable<()> {
 fn flush_source(core: &Core) -> Result {
     core.io
         .flush(&core.devices.source)
-        .inspect_err(|_| worker::own_flush_failed(core))
+        .inspect_err(|_| {
+            core.shared.note_failed_flush();
+            worker::own_flush_failed(core);
+        })
 }
 
 /// The end of the journal lies behind what was checked to be blank. The first superblock follows

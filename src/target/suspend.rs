@@ -77,6 +77,7 @@ fn commit_all(core: &Core, desk: &mut Desk) {
     if core.io.flush(&core.devices.source).is_ok() {
         core.engine.lock().flushed(point);
     } else {
+        core.shared.note_failed_flush();
         worker::own_flush_failed(core);
     }
     loop {

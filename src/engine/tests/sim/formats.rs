@@ -288,6 +288,23 @@ fn the_host_hears_of_a_failed_flush_of_the_targets_own() {
     assert!(device.shared.is_settled(after));
 }
 
+/// Device-mapper forgets the error of a flush that comes with a FUA write, which follows.
+#[test]
+fn a_fua_write_behind_a_failed_flush_fails() {
+    let mut device = Device::formatted();
+    let settle = |device: &mut Device, point| device.engine.settle(&device.shared, point, false);
+    let before = device.shared.fua_point();
+    device.shared.note_failed_flush();
+    let behind = device.shared.fua_point();
+    device.engine.flush_failed(&device.shared);
+    assert_eq!(settle(&mut device, before), Settled::Durable);
+    assert!(!device.shared.is_settled(behind));
+    assert_eq!(settle(&mut device, behind), Settled::Failed);
+    let later = device.shared.fua_point();
+    assert!(device.shared.is_settled(later), "told once");
+    assert_eq!(settle(&mut device, later), Settled::Durable);
+}
+
 /// The same seed is the same life.
 #[test]
 fn a_seed_is_a_life() {
