@@ -97,7 +97,7 @@ impl<S: Storage> Engine<S> {
             return Settled::Failed;
         }
         let untold = if is_flush {
-            shared.take_unreported()
+            shared.take_unreported() || point.unreported
         } else {
             shared.take_untold(point)
         };

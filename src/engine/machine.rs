@@ -80,11 +80,15 @@ impl<S: Storage> Shared<S> {
 
     /// What a flush that is submitted now covers.
     pub fn sync_point(&self) -> SyncPoint {
+        // Pairs with the release in `publish_clears`: the data of every clear that is counted is on
+        // the source, and a flush that is submitted from here on covers it.
+        let mark = self.completed.load(Ordering::Acquire);
+        let losses = self.losses();
         SyncPoint {
-            // Pairs with the release in `publish_clears`: the data of every clear that is counted
-            // is on the source, and a flush that is submitted from here on covers it.
-            mark: self.completed.load(Ordering::Acquire),
-            losses: self.losses(),
+            mark,
+            losses,
+            // Relaxed: who reads too old a number fails once more.
+            unreported: losses != self.reported.load(Ordering::Relaxed),
             untold: 0,
         }
     }
@@ -120,12 +124,13 @@ impl<S: Storage> Shared<S> {
         // Pairs with the release in `publish_clears`: the records are on the device.
         self.durable.load(Ordering::Acquire) >= point.mark
             && point.untold == 0
+            && !point.unreported
             && losses == point.losses
             && losses == self.reported.load(Ordering::Relaxed)
     }
 
-    /// Counts a request of the host that the source, or else the clone, has failed.
-    pub fn count_host_error(&self, of_clone: bool) {
+    /// Counts a request that the source, or else the clone, has failed.
+    pub fn count_error(&self, of_clone: bool) {
         let [source, clone] = &self.host_errors;
         let count = if of_clone { clone } else { source };
         count.fetch_add(1, Ordering::Relaxed);
@@ -207,6 +212,9 @@ impl<S: Storage> Shared<S> {
 pub struct SyncPoint {
     pub(super) mark: u64,
     pub(super) losses: u64,
+    /// The host had not been told of all of them. Another flush that was sent meanwhile may have done
+    /// so since, but who waits for this one has not heard that.
+    pub(super) unreported: bool,
     /// For a FUA write: the number of the last failed flush, if none has told the host of it; else
     /// 0.
     pub(super) untold: u64,

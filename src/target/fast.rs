@@ -109,7 +109,7 @@ pub(super) fn end_io<'b>(
     let io = bio.io_mut();
     // What the device itself has failed counts, but for a request that would have had to block.
     if !status.is_ok() && status != Status::AGAIN && !io.is_flush {
-        core.shared.count_host_error(io.from_clone);
+        core.shared.count_error(io.from_clone);
     }
     io.error = match status {
         Status::OK if is_lost(core, io) => Some(Status::IOERR),

@@ -284,8 +284,14 @@ fn the_host_hears_of_a_failed_flush_of_the_targets_own() {
     assert_eq!(settle(&mut device, before), Settled::Failed, "sent before");
     assert!(!device.shared.is_settled(after));
     assert_eq!(settle(&mut device, after), Settled::Failed, "sent after");
-    assert_eq!(settle(&mut device, after), Settled::Durable, "told once");
-    assert!(device.shared.is_settled(after));
+    assert_eq!(
+        settle(&mut device, after),
+        Settled::Failed,
+        "sent meanwhile"
+    );
+    let later = device.shared.sync_point();
+    assert_eq!(settle(&mut device, later), Settled::Durable, "told once");
+    assert!(device.shared.is_settled(later));
 }
 
 /// Device-mapper forgets the error of a flush that comes with a FUA write, which follows.
