@@ -363,7 +363,8 @@ pub(super) fn begin_restore(core: &Core, desk: &mut Desk) -> Result {
 pub(super) fn assume_identical(core: &Core, desk: &mut Desk) -> Result {
     flush_source(core)?;
     let length = core.shared.maps.geometry().length();
-    let clone = fingerprint(&core.io, &core.devices, length, &mut desk.scratch)?;
+    let clone = fingerprint(&core.io, &core.devices, length, &mut desk.scratch)
+        .inspect_err(|_| core.shared.count_error(true))?;
     core.engine.lock().assume_identical(&core.shared, clone);
     let result = try_checkpoint(core, desk, Purpose::Suspended);
     if result.is_err() {

@@ -140,13 +140,12 @@ fn take_up(core: &Core, desk: &mut Desk) -> Result {
     }
     metadata::load(core, desk)?;
     let activated = metadata::checkpoint(core, desk, Purpose::Activated);
-    if activated.is_err() {
-        // What was loaded may differ from what is on the device: the next resume loads again.
-        core.engine.lock().unload(&core.shared);
-    }
     if activated.is_ok() {
         desk.loaded = true;
         desk.reading = None;
+    } else {
+        // What was loaded may differ from what is on the device: the next resume loads again.
+        core.engine.lock().unload(&core.shared);
     }
     activated
 }
