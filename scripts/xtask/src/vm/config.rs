@@ -212,8 +212,9 @@ impl Config {
     }
 }
 
-/// Writes to a file stay in the host's page cache (also when QEMU is killed); flushes reach a
-/// server, discards both.
+/// Writes to a file stay in the host's page cache (also when QEMU is killed), and zeroes that are
+/// written to it become holes: copies of large, nearly empty disks would fill the host's. Flushes
+/// reach a server, discards both.
 fn add_disk(qemu: &mut Command, disk: &Disk) -> Result<()> {
     let Disk {
         serial,
@@ -223,7 +224,7 @@ fn add_disk(qemu: &mut Command, disk: &Disk) -> Result<()> {
     } = disk;
     let path = value(&disk.path)?;
     let store = match &disk.export {
-        None => format!("format=raw,cache=writeback,aio=threads,file={path}"),
+        None => format!("format=raw,cache=writeback,aio=threads,detect-zeroes=unmap,file={path}"),
         Some(export) => format!(
             "format=raw,cache=none,file.driver=nbd,file.export={export},\
              file.server.type=unix,file.server.path={path}"
@@ -231,7 +232,7 @@ fn add_disk(qemu: &mut Command, disk: &Disk) -> Result<()> {
     };
     let read_only = if disk.read_only { "on" } else { "off" };
     qemu.arg("-drive").arg(format!(
-        "if=none,id=disk-{serial},discard=unmap,detect-zeroes=off,read-only={read_only},{store}"
+        "if=none,id=disk-{serial},discard=unmap,read-only={read_only},{store}"
     ));
     qemu.arg("-device").arg(format!(
         "virtio-blk-pci,drive=disk-{serial},serial={serial},\
