@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0
 
 //! Disks that can be pulled out and plugged in again: of null_blk, in memory. What a disk holds
-//! outlives being pulled out; its number does not.
+//! outlives being pulled out.
 
 use super::sh;
 use anyhow::{Context, Result};
@@ -33,6 +33,7 @@ impl Plug {
             ("size", &*mib),
             ("blocksize", "512"),
             ("memory_backed", "1"),
+            ("badblocks_once", "1"),
         ] {
             plug.set(key, value)?;
         }
@@ -51,7 +52,7 @@ impl Plug {
         fs::write(&path, value).with_context(|| format!("{value} to {}", path.display()))
     }
 
-    /// Plugs it in. It may get another number than before.
+    /// Plugs it in.
     pub fn plug_in(&self) -> Result<()> {
         self.set("power", "1")
     }

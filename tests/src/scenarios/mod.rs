@@ -76,8 +76,12 @@ pub fn trial(
 /// Runs a scenario on a device of its own. When it fails, what the target and the kernel say is
 /// part of the error.
 fn on(spec: Spec, scenario: impl FnOnce(&mut Rig) -> Result<()>) -> Result<()> {
+    with(Rig::new(spec)?, scenario)
+}
+
+/// The same on a device that exists.
+fn with(mut rig: Rig, scenario: impl FnOnce(&mut Rig) -> Result<()>) -> Result<()> {
     let mut log = Log::from_now()?;
-    let mut rig = Rig::new(spec)?;
     match scenario(&mut rig) {
         Ok(()) => rig.close(),
         Err(error) => Err(explained(error, &rig, &mut log)),

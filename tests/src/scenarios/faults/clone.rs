@@ -25,6 +25,7 @@ pub fn trials() -> Vec<Trial> {
         row("gone_in_the_middle", gone_in_the_middle),
         row("gone_at_the_end", gone_at_the_end),
         row("gone_while_paused", gone_while_paused),
+        row("gone_over_a_suspend", gone_over_a_suspend),
         row("gone_for_ever", gone_for_ever),
         row("bad_sector", bad_sector),
         row("bad_sector_written_around", bad_sector_written_around),
@@ -183,6 +184,30 @@ fn gone_while_paused() -> Result<()> {
         rig.clone.heal()?;
         rig.resume_and_finish()?;
         check_end(rig)
+    })
+}
+
+/// A restore begins without the clone; only who wants to look at it fails.
+fn gone_over_a_suspend() -> Result<()> {
+    on(spec().features("format"), |rig| {
+        rig.suspend()?;
+        rig.clone.break_down()?;
+        let before = rig.figures()?;
+        let ran = rig.try_message("assume_identical")?;
+        ensure!(!ran.ok && ran.err.contains("Input/output error"), "{ran:?}");
+        rig.check_counts()?;
+        rig.expect_all_failed(&before, [true, false, false])?;
+        rig.expect_events(&before, 0)?;
+        rig.message("start_restore")?;
+        let told = rig.event_after(before.events);
+        rig.resume()?;
+        rig.tracker.begin_restore();
+        told.join()??;
+        rig.until("restoring stalled rw")?;
+        rig.suspend()?;
+        rig.resume()?;
+        rig.expect_all_failed(&before, [true, false, false])?;
+        comes_back(rig, |rig| rig.clone.heal())
     })
 }
 

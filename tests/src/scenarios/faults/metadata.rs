@@ -2,9 +2,9 @@
 
 //! A metadata device that fails.
 
-use super::super::trial;
+use super::super::{trial, with};
 use super::unplugged::stand_in;
-use super::{check_end, extent, on, part, spec, try_write, EXTENT};
+use super::{check_end, extent, on, part, spec, try_write, LogCount, EXTENT};
 use anyhow::{anyhow, ensure, Context, Result};
 use dm_restore_engine::format::layout::Layout;
 use dm_restore_engine::format::superblock::Superblock;
@@ -31,6 +31,7 @@ pub fn trials() -> Vec<Trial> {
         row("gone_in_the_middle", gone_in_the_middle),
         row("gone_at_the_end", gone_at_the_end),
         row("gone_for_a_flush", gone_for_a_flush),
+        row("gone_for_ever", gone_for_ever),
         row("gone_over_a_suspend", gone_over_a_suspend),
         row("gone_at_the_resume", gone_at_the_resume),
         row("bad_sector", bad_sector),
@@ -184,6 +185,33 @@ fn gone_for_a_flush() -> Result<()> {
     })
 }
 
+/// Nothing is tried again by itself: one journal block, four times, is all.
+fn gone_for_ever() -> Result<()> {
+    on(spec().features("format identical"), |rig| {
+        rig.write(part(0))?;
+        rig.metadata.break_down()?;
+        let (before, log) = (rig.figures()?, LogCount::start()?);
+        for i in 0..1000 {
+            expect_eio("a first touch", try_write(rig, part(1 + i % 8)))?;
+        }
+        rig.expect("tracking idle ro")?;
+        rig.suspend()?;
+        rig.resume()?;
+        rig.expect_all_failed(&before, [false, false, true])?;
+        let failed = rig.status()?.metadata_errors - before.errors[2];
+        ensure!(failed == 4, "{failed} requests, must be 4");
+        rig.expect_events(&before, 1)?;
+        log.check(rig)?;
+        rig.shut_down()?;
+        ensure!(rig.create_with("0").is_err(), "made without metadata");
+        drop(dm::run(&["remove", &rig.name])?);
+        rig.metadata.heal()?;
+        rig.create_with("0")?;
+        rig.check_counts()?;
+        rig.check(rig.all())
+    })
+}
+
 /// The suspension comes to its end; what could not be written is missing until a reload.
 fn gone_over_a_suspend() -> Result<()> {
     on(spec().features("format identical"), |rig| {
@@ -261,15 +289,16 @@ fn error_once() -> Result<()> {
         .map_err(|refusal| anyhow!("{refusal:?}"))?
         .context("not formatted")?;
     plug.fail_once(next_journal_block(&rig, &superblock))?;
-    let before = rig.figures()?;
-    rig.write(part(1))?;
-    let status = rig.expect("tracking idle rw")?;
-    ensure!(status.errors() == [0, 0, 1], "{status:?}");
-    rig.expect_events(&before, 0)?;
-    rig.check_counts()?;
-    rig.start_again("0")?;
-    rig.check_counts()?;
-    rig.check(rig.all())?;
-    rig.shut_down()?;
-    rig.close()
+    with(rig, |rig| {
+        let before = rig.figures()?;
+        rig.write(part(1))?;
+        let status = rig.expect("tracking idle rw")?;
+        ensure!(status.errors() == [0, 0, 1], "{status:?}");
+        rig.expect_events(&before, 0)?;
+        rig.check_counts()?;
+        rig.start_again("0")?;
+        rig.check_counts()?;
+        rig.check(rig.all())?;
+        rig.shut_down()
+    })
 }

@@ -25,6 +25,7 @@ pub fn trials() -> Vec<Trial> {
         row("gone_while_tracking", gone_while_tracking),
         row("gone_at_the_start", gone_at_the_start),
         row("gone_in_the_middle", gone_in_the_middle),
+        row("gone_at_the_end", gone_at_the_end),
         row("gone_for_ever", gone_for_ever),
         row("gone_over_a_suspend", gone_over_a_suspend),
         row("bad_sector_while_tracking", bad_sector_while_tracking),
@@ -51,7 +52,8 @@ fn unrestored_can_be_read(rig: &Rig, unrestored: u64) -> Result<()> {
     let before = rig.status()?;
     rig.check(extent(unrestored).start..rig.spec.length)?;
     expect_eio("a write to a part", try_write(rig, part(unrestored)))?;
-    expect_eio("a whole write", try_write(rig, extent(unrestored)))?;
+    let whole = extent(unrestored).start..extent(unrestored).end.min(rig.spec.length);
+    expect_eio("a whole write", try_write(rig, whole))?;
     rig.check(extent(unrestored).start..rig.spec.length)?;
     let after = rig.status()?;
     ensure!(
@@ -114,6 +116,27 @@ fn gone_in_the_middle() -> Result<()> {
         expect_eio("a flush", rig.host()?.flush())?;
         rig.expect_all_failed(&before, [false, true, false])?;
         rig.expect_events(&before, 1)?;
+        comes_back(rig, |rig| rig.source.heal())
+    })
+}
+
+/// All but the last extent are restored.
+fn gone_at_the_end() -> Result<()> {
+    on(spec().features("format no_copy"), |rig| {
+        let last = EXTENTS - 1;
+        rig.start_restore()?;
+        rig.write(0..extent(last).start)?;
+        rig.flush()?;
+        rig.source.break_down()?;
+        let before = rig.figures()?;
+        let told = rig.event_after(before.events);
+        rig.message("resume_copy")?;
+        told.join()??;
+        let status = rig.until("restoring stalled rw")?;
+        ensure!((status.cdm, status.restored) == (1, last), "{status:?}");
+        source_is_gone(rig, 0)?;
+        unrestored_can_be_read(rig, last)?;
+        rig.expect_all_failed(&before, [false, true, false])?;
         comes_back(rig, |rig| rig.source.heal())
     })
 }
