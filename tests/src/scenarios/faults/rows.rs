@@ -15,27 +15,28 @@ mod tests {
         let (_, section) = MANUAL.split_once("\nFailing devices\n===").unwrap();
         let (section, _) = section.split_once("\n====").unwrap();
         let (mut device, mut rules, mut names) = ("", 0, BTreeSet::new());
-        let mut before = "";
+        let (mut before, mut width) = ("", 0);
         for line in section.lines() {
             if line.starts_with("---") {
                 let heading = before.trim_end_matches(" device");
                 let named = |name: &&str| heading.ends_with(*name);
                 device = DEVICES.into_iter().find(named).unwrap_or_default();
-            } else if line.trim_start().starts_with("===") {
+            } else if line.starts_with(" ===") {
                 rules = (rules + 1) % 3;
+                width = line[1..].find(' ').unwrap_or(0);
             } else if rules == 2 && !device.is_empty() {
-                names.extend(name(line).map(|row| format!("faults::{device}::{row}")));
+                names.extend(name(line, width).map(|row| format!("faults::{device}::{row}")));
             }
             before = line;
         }
         names
     }
 
-    /// What the first column says, if the line begins a row.
-    fn name(line: &str) -> Option<String> {
-        let cells = line.strip_prefix(' ')?;
-        let (first, _) = cells.split_once("  ").unwrap_or((cells, ""));
-        (!cells.starts_with(' ') && !first.is_empty()).then(|| first.trim().replace(' ', "_"))
+    /// What the first column, of this width, says, if the line begins a row.
+    fn name(line: &str, width: usize) -> Option<String> {
+        let first: String = line.strip_prefix(' ')?.chars().take(width).collect();
+        let begins = !first.is_empty() && !first.starts_with(' ');
+        begins.then(|| first.trim_end().replace(' ', "_"))
     }
 
     #[test]
