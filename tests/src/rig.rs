@@ -312,6 +312,8 @@ impl Drop for Rig {
         }
         self.release_slices();
         self.device = None;
+        // Requests that wait for it must come to an end.
+        let _ = dm::run(&["resume", &self.name]);
         let _ = dm::run(&["remove", "--retry", &self.name]);
         let _ = self.remove_slices();
     }

@@ -136,7 +136,7 @@ impl Control {
 const ARGS: [(&str, [u64; 3]); 4] = [
     ("copy_jobs", [1, 4, 16]),
     ("copy_size", [32, 256, 2048]),
-    ("copy_rate", [1500, 6000, 20000]),
+    ("copy_rate", [500, 1500, 6000]),
     ("copy_min_rate", [0, 1024, 4096]),
 ];
 

@@ -121,6 +121,13 @@ impl Load {
     }
 }
 
+impl Drop for Load {
+    /// After a failure: the threads end when their requests have.
+    fn drop(&mut self) {
+        self.shared.stop.store(true, Ordering::Relaxed);
+    }
+}
+
 impl Shared {
     fn failure(&self) -> std::sync::MutexGuard<'_, Option<Error>> {
         self.failure.lock().unwrap_or_else(PoisonError::into_inner)

@@ -23,6 +23,9 @@ const DISTURBANCES: u64 = 6;
 /// Up to so many requests from one disturbance to the next.
 const REQUESTS_BETWEEN: u64 = 24;
 
+/// A restore begins with a copy that would take so long without the host.
+const COPY_SECONDS: u64 = 10;
+
 /// What volume, and how long.
 #[derive(Clone, Copy, Debug)]
 pub struct Plan {
@@ -95,9 +98,10 @@ pub fn run(plan: Plan, watch: &Watch) -> Result<Summary> {
 }
 
 struct Volume {
+    /// Before the rig: it ends first.
+    load: Load,
     rig: Rig,
     history: Arc<History>,
-    load: Load,
     control: Control,
     compared: u64,
     copied: u64,
@@ -138,6 +142,9 @@ impl Volume {
             mapped: self.rig.mapped_moved()?,
             reloads: self.control.counts.reloads,
         };
+        // Slow enough to meet the host's requests everywhere.
+        let rate = self.rig.spec.length / 2 / COPY_SECONDS;
+        self.rig.message(&format!("copy_rate {rate}"))?;
         let clone = self.history.begin(Effect::Clone, self.rig.all());
         self.rig.message("start_restore")?;
         self.history.end(clone);
@@ -224,8 +231,10 @@ impl Volume {
             load::read(&host, &self.history, part)?;
         }
         self.control.suspend(&self.rig)?;
-        self.compared += self.rig.check_maps_against_disks()?;
-        self.rig.resume()
+        let compared = self.rig.check_maps_against_disks();
+        self.rig.resume()?;
+        self.compared += compared?;
+        Ok(())
     }
 
     /// What the source was written beyond the host's own writes is copies: no more than there was
