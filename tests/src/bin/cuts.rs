@@ -12,7 +12,7 @@ use dm_restore_tests::cuts::machine::Machine;
 use dm_restore_tests::cuts::plan::Life;
 use dm_restore_tests::cuts::tally::Tally;
 use dm_restore_tests::cuts::world::Role;
-use dm_restore_tests::cuts::{check, load, soak, writers};
+use dm_restore_tests::cuts::{check, load, scsi, soak, writers};
 use libtest_mimic::{Arguments, Failed, Trial};
 use std::io::BufRead;
 use std::process::ExitCode;
@@ -72,6 +72,7 @@ fn trial(name: &str, test: impl FnOnce() -> Result<()> + Send + 'static) -> Tria
 
 /// What the guest is told, a line each.
 fn in_guest() -> Result<()> {
+    scsi::link()?;
     for line in std::io::stdin().lock().lines() {
         let line = line?;
         let words: Vec<&str> = line.split_whitespace().collect();

@@ -5,6 +5,7 @@
 use super::files::Files;
 use super::plan::{Life, FILES, FIO, LENGTH, WRITERS};
 use super::record::{Place, Record};
+use super::scsi;
 use super::witness::Witness;
 use super::writers::Writers;
 use crate::dm;
@@ -63,6 +64,9 @@ struct Load {
 
 impl Load {
     fn create(&self) -> Result<()> {
+        for name in ["source", "metadata"] {
+            scsi::check_cache(name, self.life.block > 1)?;
+        }
         let [metadata, source, clone] = ["metadata", "source", "clone"].map(disk);
         let (extent, copy_size) = (self.life.extent(), self.life.copy_size());
         let table = format!(

@@ -87,15 +87,10 @@ impl Machine {
             (module::FILE.into(), handed.module.clone()),
             ("cuts".into(), std::env::current_exe()?),
         ];
-        for name in &names {
-            let disk = Disk::served(name, server.socket());
-            let is_512 = name == "witness" || name.starts_with("back");
-            config.disks.push(if is_512 {
-                disk
-            } else {
-                disk.blocks(block as u32 * 512)
-            });
-        }
+        config.disks = names
+            .iter()
+            .map(|name| attached(name, &server, block))
+            .collect();
         config.command = format!(
             "modprobe dm-mod && insmod /payload/{} && exec /payload/cuts guest",
             module::FILE
@@ -209,6 +204,19 @@ impl Machine {
 fn fresh(clone: &Image, block: u64) -> World {
     let metadata = Image::zeroed(METADATA_BYTES);
     World::new(clone.clone(), clone.clone(), metadata, block)
+}
+
+/// How a disk is attached. Disks with larger blocks are SCSI disks, which know FUA; virtio disks do
+/// not, and the guest's kernel sends a flush instead.
+fn attached(name: &str, server: &Server, block: u64) -> Disk {
+    let mut disk = Disk::served(name, server.socket());
+    let is_volume = ["source", "metadata"].contains(&name);
+    disk.scsi = is_volume && block > 1;
+    if name == "witness" || name.starts_with("back") {
+        disk
+    } else {
+        disk.blocks(block as u32 * SECTOR as u32)
+    }
 }
 
 fn exports(world: &Shared, slots: &[Slot]) -> Exports {

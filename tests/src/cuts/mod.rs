@@ -27,6 +27,7 @@ pub mod oracle;
 pub mod plan;
 pub mod record;
 pub mod saved;
+pub mod scsi;
 pub mod soak;
 pub mod tally;
 pub mod verify;

@@ -26,6 +26,9 @@ pub struct Disk {
     pub path: PathBuf,
     /// The name of the server's export, if it is one.
     pub export: Option<String>,
+    /// A SCSI disk, which knows FUA, instead of a virtio one, which does not. The guest has no link
+    /// to it before it loads the driver and makes one.
+    pub scsi: bool,
     /// Whether QEMU refuses writes.
     pub read_only: bool,
     /// Logical block size, bytes.
@@ -41,6 +44,7 @@ impl Disk {
             serial: serial.into(),
             path: path.into(),
             export: None,
+            scsi: false,
             read_only: false,
             logical: 512,
             physical: 512,
@@ -161,6 +165,9 @@ impl Config {
         self.ports(&mut qemu)?;
         let root = Disk::new("root", &self.guest.root).read_only();
         let payload = Disk::new("payload", payload::image(self)).read_only();
+        if self.disks.iter().any(|disk| disk.scsi) {
+            qemu.args(["-device", "virtio-scsi-pci,id=scsi"]);
+        }
         for disk in [&root, &payload].into_iter().chain(&self.disks) {
             add_disk(&mut qemu, disk)?;
         }
@@ -234,8 +241,13 @@ fn add_disk(qemu: &mut Command, disk: &Disk) -> Result<()> {
     qemu.arg("-drive").arg(format!(
         "if=none,id=disk-{serial},discard=unmap,read-only={read_only},{store}"
     ));
+    let device = if disk.scsi {
+        "scsi-hd,bus=scsi.0,dpofua=on"
+    } else {
+        "virtio-blk-pci"
+    };
     qemu.arg("-device").arg(format!(
-        "virtio-blk-pci,drive=disk-{serial},serial={serial},\
+        "{device},drive=disk-{serial},serial={serial},\
          logical_block_size={logical},physical_block_size={physical}"
     ));
     Ok(())
