@@ -176,12 +176,9 @@ impl Claim {
         self.state = State::Taken;
         Ok(())
     }
-}
 
-impl Drop for Claim {
-    fn drop(&mut self) {
-        let mut claims = CLAIMS.lock();
-        claims.made = claims.made.saturating_sub(1);
+    /// Undoes [`take`](Self::take) and [`activate`](Self::activate).
+    fn give_up(&self, claims: &mut Claims) {
         if self.state == State::Made {
             return;
         }
@@ -195,9 +192,17 @@ impl Drop for Claim {
             }
             claimed.lines > 0
         });
+    }
+}
+
+impl Drop for Claim {
+    fn drop(&mut self) {
+        let mut claims = CLAIMS.lock();
+        claims.made = claims.made.saturating_sub(1);
+        self.give_up(&mut claims);
         // Nobody drops a static when the module goes.
-        if claims.is_empty() {
-            *claims = KVec::new();
+        if claims.made == 0 {
+            claims.taken = KVec::new();
         }
     }
 }

@@ -198,12 +198,10 @@ fn try_load(core: &Core, desk: &mut Desk, buf: &mut BlockBuf) -> Usable<()> {
 /// What the clone was made from must be on the source for good before the maps say that both are
 /// identical.
 fn flush_source(core: &Core) -> Result {
-    core.io
-        .flush(&core.devices.source)
-        .inspect_err(|_| {
-            core.shared.note_failed_flush();
-            worker::own_flush_failed(core);
-        })
+    core.io.flush(&core.devices.source).inspect_err(|_| {
+        core.shared.note_failed_flush();
+        worker::own_flush_failed(core);
+    })
 }
 
 /// The end of the journal lies behind what was checked to be blank. The first superblock follows
@@ -218,23 +216,13 @@ fn zero_journal(core: &Core, desk: &mut Desk) -> Result {
 }
 
 /// Reads everything. Returns the place of a journal block that a crash has torn.
-fn load_existing(
-    core: &Core,
-    superblock: Superblock,
-    buf: &mut BlockBuf,
-) -> Usable<Option<u64>> {
+fn load_existing(core: &Core, superblock: Superblock, buf: &mut BlockBuf) -> Usable<Option<u64>> {
     let mut engine = core.engine.lock();
     engine.adopt(&core.shared, superblock);
     load_table(core, &mut engine, buf)?;
     load_maps(core, &engine, buf)?;
     let first = engine.layout().journal(0);
-    read(
-        &core.io,
-        &core.devices.metadata,
-        first,
-        JOURNAL_BLOCKS,
-        buf,
-    )?;
+    read(&core.io, &core.devices.metadata, first, JOURNAL_BLOCKS, buf)?;
     Ok(engine.replay(&core.shared, |i| buf.block(i as usize))?)
 }
 

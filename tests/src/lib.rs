@@ -6,7 +6,7 @@
 //! |---|---|
 //! | which disks are there, and what is on them at first? | [`disks`], [`stamps`] |
 //! | how is a mapped device put together and taken apart? | [`spec`], [`rig`], [`dm`] |
-//! | how does a device below fail? | [`slice`] |
+//! | how does a device below fail? | [`mod@slice`] |
 //! | what must a read return? | [`model`] |
 //! | what does the target say about itself? | [`status`], [`observe`], [`maps`], [`kmsg`] |
 //! | how much was moved? | [`stats`] |
