@@ -57,7 +57,7 @@ fn trial(name: String, plan: Plan) -> Trial {
     Trial::test(name.clone(), move || {
         let watch = watch::over(&name);
         let summary =
-            rounds::run(plan, &watch).map_err(|error| Failed::from(format!("{error:#}")))?;
+            rounds::run(plan, watch).map_err(|error| Failed::from(format!("{error:#}")))?;
         println!("{name}: {summary}");
         Ok(())
     })

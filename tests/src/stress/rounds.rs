@@ -72,7 +72,7 @@ impl fmt::Display for Summary {
 }
 
 /// Runs all rounds.
-pub fn run(plan: Plan, watch: &Watch) -> Result<Summary> {
+pub fn run(plan: Plan, watch: Watch) -> Result<Summary> {
     let spec = Spec::new(plan.blocks, plan.extent)
         .length(plan.length)
         .features("format");
@@ -83,6 +83,7 @@ pub fn run(plan: Plan, watch: &Watch) -> Result<Summary> {
         rig,
         history,
         load,
+        watch,
         control: Control::new(plan.seed),
         compared: 0,
         copied: 0,
@@ -92,7 +93,6 @@ pub fn run(plan: Plan, watch: &Watch) -> Result<Summary> {
         volume
             .round(round)
             .with_context(|| format!("round {round}"))?;
-        watch.goes_on();
     }
     volume.close()
 }
@@ -102,6 +102,7 @@ struct Volume {
     load: Load,
     rig: Rig,
     history: Arc<History>,
+    watch: Watch,
     control: Control,
     compared: u64,
     copied: u64,
@@ -164,6 +165,7 @@ impl Volume {
             let requests = self.control.below(REQUESTS_BETWEEN);
             self.load.wait_for(requests)?;
             self.control.disturb(&self.rig)?;
+            self.watch.goes_on();
             let status = self.status()?;
             if let (Some(begun), "restoring") = (begun, status.mode.as_str()) {
                 ensure!(
@@ -199,6 +201,7 @@ impl Volume {
         }
         while self.status()?.mode == "restoring" {
             self.load.wait_for(1)?;
+            self.watch.goes_on();
             if self.control.below(16) == 0 {
                 self.control.suspend(&self.rig)?;
                 self.rig.resume()?;
