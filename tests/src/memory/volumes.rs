@@ -54,13 +54,8 @@ fn finish(rig: &Rig) -> Result<()> {
 /// Nothing has failed, and where the maps say so, source and clone are the same.
 fn close(mut rig: Rig) -> Result<u64> {
     let status = rig.status()?;
-    let errors = (
-        status.clone_errors,
-        status.source_errors,
-        status.metadata_errors,
-    );
     ensure!(
-        errors == (0, 0, 0) && status.metadata_mode == "rw",
+        status.errors() == [0; 3] && status.metadata_mode == "rw",
         "{status:?}"
     );
     rig.shut_down()?;

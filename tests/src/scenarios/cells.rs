@@ -420,12 +420,7 @@ impl Cell {
             found == must,
             "changes of (CDM, PRM, restored) are {found:?}, must be {must:?}"
         );
-        let errors = (
-            after.clone_errors,
-            after.source_errors,
-            after.metadata_errors,
-        );
-        ensure!(errors == (0, 0, 0), "errors were counted: {after:?}");
+        ensure!(after.errors() == [0; 3], "errors were counted: {after:?}");
         Ok(())
     }
 }

@@ -122,14 +122,7 @@ impl Volume {
         self.rig.message("copy_rate 0")?;
         self.rig.resume_and_finish()?;
         let status = self.rig.status()?;
-        ensure!(
-            (
-                status.clone_errors,
-                status.source_errors,
-                status.metadata_errors
-            ) == (0, 0, 0),
-            "{status:?}"
-        );
+        ensure!(status.errors() == [0; 3], "{status:?}");
         Ok(())
     }
 

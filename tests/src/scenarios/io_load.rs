@@ -207,14 +207,7 @@ fn fio_verify(blocks: Blocks, extent: u64) -> Result<()> {
             Ok(rig.status()?.mode == "tracking")
         })?;
         let status = rig.status()?;
-        ensure!(
-            (
-                status.clone_errors,
-                status.source_errors,
-                status.metadata_errors
-            ) == (0, 0, 0),
-            "{status:?}"
-        );
+        ensure!(status.errors() == [0; 3], "{status:?}");
         // Behind the last job nobody wrote.
         rig.tracker.finish_restore();
         rig.check(61 << 11..62 << 11)

@@ -47,12 +47,7 @@ fn under_load_in_the_middle() -> Result<()> {
             Ok(rig.status()?.mode == "tracking")
         })?;
         let status = rig.status()?;
-        let errors = (
-            status.clone_errors,
-            status.source_errors,
-            status.metadata_errors,
-        );
-        ensure!(errors == (0, 0, 0), "{status:?}");
+        ensure!(status.errors() == [0; 3], "{status:?}");
         // Behind fio's part nobody wrote: that is the clone's.
         rig.tracker.finish_restore();
         rig.check(LENGTH / 2..LENGTH)?;

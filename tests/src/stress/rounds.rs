@@ -182,13 +182,8 @@ impl Volume {
     /// The status; nothing has failed so far.
     fn status(&self) -> Result<Status> {
         let status = self.rig.status()?;
-        let errors = (
-            status.clone_errors,
-            status.source_errors,
-            status.metadata_errors,
-        );
         ensure!(
-            errors == (0, 0, 0) && status.metadata_mode == "rw",
+            status.errors() == [0; 3] && status.metadata_mode == "rw",
             "{status:?}"
         );
         Ok(status)
