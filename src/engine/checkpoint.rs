@@ -6,14 +6,16 @@
 //! Order: map blocks to the slots that are not in use, the slot table to the area that is not in
 //! use, a flush, the superblock with FUA. Until that is durable the old superblock names a complete
 //! older state, and the journal behind it is intact. No journal block may be in flight meanwhile.
+//! [`Checkpoint`] is that order; whoever makes one does what [`Checkpoint::next`] says, and nothing
+//! else.
 //!
 //! Clears that are not durable yet are put back into what is written.
 
 use super::format::mapblock::{self, extents_of, WORDS_PER_BLOCK};
-use super::format::table::{self, Entry, ENTRIES_PER_BLOCK};
-use super::format::Block;
+use super::format::table::{self, ENTRIES_PER_BLOCK};
+use super::format::{Block, BLOCK};
 use super::machine::{Engine, MetadataMode, Shared};
-use super::maps::{Mode, Role};
+use super::maps::Role;
 use super::run::Run;
 use super::storage::Storage;
 
@@ -26,23 +28,124 @@ pub enum Purpose {
     Suspended,
     /// The target takes the metadata up: a new activation.
     Activated,
+    /// Suspended, and a restore begins: the superblock alone says it.
+    Begun,
+    /// Suspended, and source and clone are declared identical.
+    Identical,
 }
 
-/// Why a restore cannot begin.
+impl Purpose {
+    /// Whether nothing is in flight, and nothing will be before the next activation.
+    fn is_suspended(self) -> bool {
+        !matches!(self, Self::Running | Self::Activated)
+    }
+
+    /// Whether it changes what the bits mean: if it fails, nobody knows what the device says.
+    fn changes_mode(self) -> bool {
+        matches!(self, Self::Begun | Self::Identical)
+    }
+}
+
+/// What is to be done next for a checkpoint, and must have succeeded before the next step.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum CannotBegin {
-    /// Nothing is loaded.
-    Unloaded,
-    /// One runs.
-    Already,
-    /// Nothing can be recorded.
-    ReadOnly,
+pub enum Step {
+    /// Write the block that was filled to this place, in blocks.
+    Write(u64),
+    /// Write it with FUA. It may be written again if that fails.
+    WriteFua(u64),
+    /// Flush the metadata device. A request of its own, because device-mapper, if the metadata is on
+    /// such a device, forgets the error of a flush that comes with data; and not to be tried again,
+    /// because it may have dropped the blocks.
+    Flush,
+    /// Nothing: the checkpoint is durable.
+    Done,
+}
+
+/// How far a checkpoint has come.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Stage {
+    /// A journal block that a crash has torn is zeroed: from then on a bad block is damage.
+    Torn(u64),
+    /// Map blocks, from this entry of the slot table on.
+    Map(u64),
+    /// The slot table, from this block on.
+    Table(u64),
+    Flush,
+    Superblock,
+    Done,
+}
+
+/// A checkpoint under way. If a step fails: [`Engine::checkpoint_failed`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Checkpoint {
+    purpose: Purpose,
+    stage: Stage,
+}
+
+impl Checkpoint {
+    /// A new one.
+    pub fn new(purpose: Purpose) -> Self {
+        let stage = if purpose == Purpose::Begun {
+            Stage::Flush
+        } else {
+            Stage::Map(0)
+        };
+        Self { purpose, stage }
+    }
+
+    /// The one that takes up what was loaded. `torn`: see [`Engine::replay`].
+    pub fn activation(torn: Option<u64>) -> Self {
+        Self {
+            purpose: Purpose::Activated,
+            stage: torn.map_or(Stage::Map(0), Stage::Torn),
+        }
+    }
+
+    /// The next step; fills `block` if that is a write.
+    pub fn next<S: Storage>(
+        &mut self,
+        engine: &mut Engine<S>,
+        shared: &Shared<S>,
+        block: &mut Block,
+    ) -> Step {
+        if let Stage::Torn(place) = self.stage {
+            self.stage = Stage::Map(0);
+            *block = [0; BLOCK];
+            return Step::WriteFua(place);
+        }
+        if let Stage::Map(from) = self.stage {
+            if let Some((entry, place)) = engine.checkpoint_map(shared, from, block) {
+                self.stage = Stage::Map(entry.saturating_add(1));
+                return Step::Write(place);
+            }
+            self.stage = Stage::Table(0);
+        }
+        if let Stage::Table(index) = self.stage {
+            if let Some(place) = engine.checkpoint_table(index, block) {
+                self.stage = Stage::Table(index.saturating_add(1));
+                return Step::Write(place);
+            }
+            self.stage = Stage::Flush;
+        }
+        if self.stage == Stage::Flush {
+            self.stage = Stage::Superblock;
+            return Step::Flush;
+        }
+        if self.stage == Stage::Superblock {
+            self.stage = Stage::Done;
+            return Step::WriteFua(engine.checkpoint_superblock(self.purpose, block));
+        }
+        if self.purpose == Purpose::Begun {
+            engine.restore_begun(shared);
+        }
+        Step::Done
+    }
 }
 
 impl<S: Storage> Engine<S> {
     /// Fills `block` with the next changed map block at or behind table entry `from`. Returns its
     /// entry and its place in blocks.
-    pub fn checkpoint_map(
+    fn checkpoint_map(
         &mut self,
         shared: &Shared<S>,
         from: u64,
@@ -91,7 +194,7 @@ impl<S: Storage> Engine<S> {
 
     /// Fills `block` with block `index` of the slot table and returns its place; `None` behind the
     /// last, or if the table on the device is still true. The first block must come first.
-    pub fn checkpoint_table(&mut self, index: u64, block: &mut Block) -> Option<u64> {
+    fn checkpoint_table(&mut self, index: u64, block: &mut Block) -> Option<u64> {
         if !self.table_changed || index >= self.layout.table_blocks() {
             return None;
         }
@@ -109,13 +212,13 @@ impl<S: Storage> Engine<S> {
 
     /// Fills `block` with the superblock that names what was written, and returns its place. It is
     /// to be written behind a flush and with FUA.
-    pub fn checkpoint_superblock(&mut self, purpose: Purpose, block: &mut Block) -> u64 {
+    fn checkpoint_superblock(&mut self, purpose: Purpose, block: &mut Block) -> u64 {
         let superblock = &mut self.superblock;
         if core::mem::take(&mut self.table_changed) {
             superblock.table_area = 1u64.saturating_sub(superblock.table_area);
         }
         superblock.generation = superblock.generation.saturating_add(1);
-        superblock.clean = purpose == Purpose::Suspended;
+        superblock.clean = purpose.is_suspended();
         if purpose == Purpose::Activated {
             superblock.activation = superblock.activation.saturating_add(1);
         }
@@ -125,82 +228,14 @@ impl<S: Storage> Engine<S> {
         self.layout.superblock(superblock.generation)
     }
 
-    /// A write of the checkpoint has failed for good. What the device says is one of two complete
+    /// A step of the checkpoint has failed for good. What the device says is one of two complete
     /// states, but nothing more may be written to it.
-    pub fn checkpoint_failed(&mut self, shared: &Shared<S>) {
-        self.metadata_lost(shared, MetadataMode::ReadOnly);
-    }
-
-    /// Whether a restore may begin.
-    pub fn can_begin_restore(&self, shared: &Shared<S>) -> Result<(), CannotBegin> {
-        match shared.maps.state().mode {
-            Mode::Unloaded => Err(CannotBegin::Unloaded),
-            Mode::Restoring => Err(CannotBegin::Already),
-            Mode::Tracking if self.metadata_mode != MetadataMode::ReadWrite => {
-                Err(CannotBegin::ReadOnly)
-            }
-            Mode::Tracking => Ok(()),
-        }
-    }
-
-    /// Fills `block` with the superblock that begins a restore, and returns its place. The device
-    /// is suspended, so the superblock alone says it all: constant time.
-    pub fn begin_restore(&mut self, shared: &Shared<S>, block: &mut Block) -> u64 {
-        let delta = shared.maps.count(Role::Cdm);
-        self.superblock.begun_with = delta;
-        if delta == 0 {
-            // It begins and finishes at once: both maps are empty, so the roles do not matter.
-            self.superblock.mode = Mode::Tracking;
+    pub fn checkpoint_failed(&mut self, shared: &Shared<S>, checkpoint: &Checkpoint) {
+        let mode = if checkpoint.purpose.changes_mode() {
+            MetadataMode::Fail
         } else {
-            self.superblock.mode = Mode::Restoring;
-        }
-        self.checkpoint_superblock(Purpose::Suspended, block)
-    }
-
-    /// Takes the result of that write.
-    pub fn restore_begun(&mut self, shared: &Shared<S>, ok: bool) {
-        if !ok {
-            self.mode_unknown(shared);
-            return;
-        }
-        let state = shared.maps.state();
-        shared.maps.set_state(super::maps::State {
-            mode: self.superblock.mode,
-            ..state
-        });
-        self.copier.reset();
-        if self.superblock.mode == Mode::Tracking {
-            self.event = true;
-        }
-    }
-
-    /// The delta map becomes empty, because the caller has just made the clone. A checkpoint for
-    /// [`Purpose::Suspended`] must follow; if it fails, [`Engine::mode_unknown`].
-    pub fn assume_identical(
-        &mut self,
-        shared: &Shared<S>,
-        clone: super::format::fingerprint::Fingerprint,
-    ) {
-        self.superblock.clone = clone;
-        self.fill_map(shared, Role::Cdm, Entry::ZEROS);
-    }
-
-    /// A superblock that changed the mode or the meaning of the maps may or may not have landed.
-    pub fn mode_unknown(&mut self, shared: &Shared<S>) {
-        self.metadata_lost(shared, MetadataMode::Fail);
-    }
-
-    /// Gives every block of the map in `role` the same content.
-    pub(super) fn fill_map(&mut self, shared: &Shared<S>, role: Role, content: Entry) {
-        let number = shared.maps.number(role);
-        for index in 0..self.layout.map_blocks() {
-            let entry = self.layout.entry(number, index);
-            self.load_uniform(shared, entry, content == Entry::ONES);
-            if let Some(entry) = self.table.get_mut(entry as usize) {
-                *entry = content;
-            }
-        }
-        shared.maps.recount();
-        self.table_changed = true;
+            MetadataMode::ReadOnly
+        };
+        self.metadata_lost(shared, mode);
     }
 }

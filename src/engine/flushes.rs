@@ -40,10 +40,28 @@ pub enum Settled {
 }
 
 impl<S: Storage> Engine<S> {
-    /// A source flush that noted `point` when it was submitted has succeeded.
-    pub fn flushed(&mut self, point: SyncPoint) {
+    /// A source flush that noted `point` when it was submitted has succeeded. Returns the point with
+    /// the batch that it is believed with.
+    pub(super) fn flush_succeeded(&mut self, shared: &Shared<S>, point: SyncPoint) -> SyncPoint {
+        let batch = self.successes.add(point.mark);
+        self.believe(shared);
+        SyncPoint { batch, ..point }
+    }
+
+    /// Takes what successful flushes have covered, as far as they can be believed now.
+    fn believe(&mut self, shared: &Shared<S>) {
+        // In this order: who finds that the old ones have ended finds each of their failures noted.
+        while self.successes.any() && shared.turns.old_ended() && !shared.has_untaken_failure() {
+            if let Some(mark) = self.successes.believe(&shared.turns) {
+                self.flushed(mark);
+            }
+        }
+    }
+
+    /// All clears up to number `mark` are covered.
+    fn flushed(&mut self, mark: u64) {
         let was_stalled = self.is_stalled();
-        self.clears.flushed(point.mark);
+        self.clears.flushed(mark);
         self.flush_pace.succeeded();
         self.event |= self.is_stalled() != was_stalled;
     }
@@ -51,20 +69,25 @@ impl<S: Storage> Engine<S> {
     /// A source flush of the host's has failed: what it should have covered is copied again, and
     /// if that was anything the host's next flush fails as well. What is under way may have lost a
     /// part of its data, so copies begin anew and overwrites fail.
-    pub fn flush_failed(&mut self, shared: &Shared<S>) {
+    pub(super) fn flush_failed(&mut self, shared: &Shared<S>) {
         if self.undo(shared) {
             shared.count_loss();
         }
-        shared.take_failed_flush();
+        self.failure_taken(shared);
     }
 
     /// A source flush of the target's own has failed. As [`Engine::flush_failed`], but the host's
     /// next flush fails in any case: the device may have dropped data of the host's, who has not
     /// seen this flush.
-    pub fn own_flush_failed(&mut self, shared: &Shared<S>) {
+    pub(super) fn own_flush_failed(&mut self, shared: &Shared<S>) {
         self.undo(shared);
         shared.count_loss();
+        self.failure_taken(shared);
+    }
+
+    fn failure_taken(&mut self, shared: &Shared<S>) {
         shared.take_failed_flush();
+        self.believe(shared);
     }
 
     /// Returns whether anything was undone. If anything waits for a flush, no more is copied before
@@ -87,8 +110,13 @@ impl<S: Storage> Engine<S> {
     /// How a flush or FUA write that waits for `point` stands. `is_flush`: it tells the host of
     /// everything that was lost before it was submitted, not only of what was lost since. A FUA write
     /// tells of failed flushes once more: it may have come with one.
-    pub fn settle(&mut self, shared: &Shared<S>, point: SyncPoint, is_flush: bool) -> Settled {
-        if shared.has_untaken_failure() {
+    pub(super) fn settle_at(
+        &mut self,
+        shared: &Shared<S>,
+        point: SyncPoint,
+        is_flush: bool,
+    ) -> Settled {
+        if shared.has_untaken_failure() || !self.successes.is_believed(point.batch) {
             return Settled::Waiting;
         }
         // One that was submitted before the loss says nothing about writes that were acknowledged

@@ -244,3 +244,7 @@ fn clear_event(clear: Clear) -> Option<Event> {
         Cause::Undone => Event::Touched(clear.run),
     })
 }
+
+#[cfg(test)]
+#[path = "tests/finish.rs"]
+mod tests;

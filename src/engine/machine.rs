@@ -32,6 +32,7 @@ use super::pace::Pace;
 use super::settings::{Features, Settings};
 use super::storage::{NoMemory, Storage};
 use super::touches::Touches;
+use super::turns::{Successes, Turns};
 
 use super::atomics::{AtomicU64, Ordering};
 use super::bitmap::Bitmap;
@@ -54,8 +55,10 @@ pub struct Shared<S: Storage> {
     /// the write all the same: who commits in this way hears of nothing unless the write fails too.
     failed_flushes: AtomicU64,
     told_by_fua: AtomicU64,
-    /// Source flushes that have failed and were not taken in by [`Engine::flush_failed`] yet.
+    /// Source flushes that have failed and were not taken in by [`Engine::take_ended`] yet.
     pub(super) failing: AtomicU64,
+    /// Source flushes under way.
+    pub(super) turns: Turns,
     /// Requests of the host that the source and the clone have failed.
     host_errors: [AtomicU64; 2],
 }
@@ -74,6 +77,7 @@ impl<S: Storage> Shared<S> {
             failed_flushes: AtomicU64::new(0),
             told_by_fua: AtomicU64::new(0),
             failing: AtomicU64::new(0),
+            turns: Turns::new(),
             host_errors: [AtomicU64::new(0), AtomicU64::new(0)],
         })
     }
@@ -90,6 +94,7 @@ impl<S: Storage> Shared<S> {
             // Relaxed: who reads too old a number fails once more.
             unreported: losses != self.reported.load(Ordering::Relaxed),
             untold: 0,
+            batch: 0,
         }
     }
 
@@ -167,8 +172,7 @@ impl<S: Storage> Shared<S> {
     }
 
     /// Notes that a source flush has failed, where its end is seen first. Until
-    /// [`Engine::flush_failed`] has taken it in nothing is settled by a look. Failures are to be
-    /// taken in before successes: one that came before a success may have emptied its hands.
+    /// [`Engine::take_ended`] has taken it in nothing is settled by a look, and no success is believed.
     pub fn note_failed_flush(&self) {
         // Pairs with the acquire in `fua_point`.
         self.failed_flushes.fetch_add(1, Ordering::Release);
@@ -218,6 +222,8 @@ pub struct SyncPoint {
     /// For a FUA write: the number of the last failed flush, if none has told the host of it; else
     /// 0.
     pub(super) untold: u64,
+    /// For a flush that has succeeded: the batch with which that is believed, else 0.
+    pub(super) batch: u64,
 }
 
 impl SyncPoint {
@@ -277,6 +283,8 @@ pub struct Engine<S: Storage> {
     pub(super) table_changed: bool,
     /// When the target flushes the source by itself.
     pub(super) flush_pace: FlushPace,
+    /// Source flushes that have succeeded and cannot be believed yet.
+    pub(super) successes: Successes,
     /// The background copy waits: by message or feature.
     pub(super) paused: bool,
     /// The background copy waits: the device is about to be suspended.
@@ -328,6 +336,7 @@ impl<S: Storage> Engine<S> {
             pace: Pace::default(),
             table_changed: false,
             flush_pace: FlushPace::default(),
+            successes: Successes::default(),
             paused: features.no_copy,
             quiesced: true,
             event: false,

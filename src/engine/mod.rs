@@ -7,10 +7,10 @@
 //!
 //! | question | file |
 //! |---|---|
-//! | what happens to a request? | [`plan`], and [`requests`] for what cannot go at once |
+//! | what happens to a request? | [`plan`], [`requests`] for what cannot go at once, [`sent`] for its end |
 //! | how does it all fit together? | [`machine`] |
 //! | what is copied next? | [`copier`], [`copying`], [`pace`] |
-//! | when is something durable? | [`touches`], [`clears`], [`flushes`], [`journal`], [`checkpoint`] |
+//! | when is something durable? | [`touches`], [`clears`], [`flushes`], [`turns`], [`journal`], [`checkpoint`] |
 //! | what survives a crash? | [`load`] |
 //! | what is on the metadata device? | [`mod@format`] |
 //! | what do the user's words mean? | [`mod@line`], [`message`], [`settings`] |
@@ -41,7 +41,9 @@ pub mod plan;
 #[path = "tests/races/mod.rs"]
 mod races;
 pub mod requests;
+pub mod restore;
 pub mod run;
+pub mod sent;
 pub mod settings;
 #[cfg(not(MODULE))]
 #[cfg(any(test, feature = "sim"))]
@@ -50,3 +52,4 @@ pub mod sim;
 pub mod status;
 pub mod storage;
 pub mod touches;
+pub mod turns;

@@ -6,10 +6,10 @@ use super::core::{Core, Desk};
 use super::metadata;
 use crate::dm::{dm_err, noio::NoIo, shared::Owner, word_bytes, Args};
 use crate::engine::{
-    checkpoint::CannotBegin,
     machine::MetadataMode,
     maps::Mode,
     message::{BadMessage, Message},
+    restore::CannotBegin,
 };
 use kernel::prelude::*;
 

@@ -26,7 +26,8 @@ use crate::dm::{
 use crate::engine::{
     copier::{CopyResult, BACKGROUND_JOBS, URGENT_JOBS},
     line::Line,
-    machine::{Engine, Shared, SyncPoint},
+    machine::{Engine, Shared},
+    sent::Sent,
     settings::Features,
 };
 use ::core::fmt;
@@ -57,8 +58,9 @@ pub(super) struct Inbox {
     copies_done: usize,
     /// The journal block that was written.
     pub(super) commit: Option<(bool, Option<BlockBuf>)>,
-    /// The source flush of the target's own.
-    pub(super) flush: Option<bool>,
+    /// The source flush of the target's own that is under way, or else the one that has ended.
+    pub(super) flushing: Option<Sent>,
+    pub(super) flushed: Option<Sent>,
 }
 
 impl Inbox {
@@ -86,8 +88,6 @@ impl Inbox {
 pub(super) struct Desk {
     /// Requests that wait for something, in order.
     pub(super) waiting: BioList<Bio<Restore>>,
-    /// Requests whose I/O is done, to be looked at.
-    pub(super) ended: BioList<DoneBio<Restore>>,
     /// Flushes and FUA writes that wait for records.
     pub(super) syncing: BioList<DoneBio<Restore>>,
     /// For synchronous metadata I/O, one block.
@@ -96,8 +96,8 @@ pub(super) struct Desk {
     pub(super) block: Option<BlockBuf>,
     /// Where the journal block that is being written goes, in blocks.
     pub(super) block_place: u64,
-    /// What the source flush of the target's own, which is under way, covers.
-    pub(super) flushing: Option<SyncPoint>,
+    /// A source flush of the target's own is under way.
+    pub(super) flushing: bool,
     /// Whether state was loaded from the metadata device.
     pub(super) loaded: bool,
     /// Between resume and suspend: the worker may write metadata.
@@ -154,12 +154,11 @@ impl Core {
         let queue = Queue::new(c"dm-restore", Kind::Unbound, 1)?;
         let desk = Desk {
             waiting: BioList::new(),
-            ended: BioList::new(),
             syncing: BioList::new(),
             scratch: BlockBuf::new(1)?,
             block: Some(BlockBuf::new(1)?),
             block_place: 0,
-            flushing: None,
+            flushing: false,
             loaded: false,
             active: false,
             suspended: true,
@@ -181,7 +180,8 @@ impl Core {
                 copies: [None; RESULTS],
                 copies_done: 0,
                 commit: None,
-                flush: None,
+                flushing: None,
+                flushed: None,
             }, "dm_restore::inbox"),
             engine <- new_mutex!(engine, "dm_restore::engine"),
             desk <- new_mutex!(desk, "dm_restore::desk"),
@@ -202,6 +202,16 @@ impl Core {
     pub(super) fn note_host(&self) {
         if !self.host_seen.load(Ordering::Relaxed) {
             self.host_seen.store(true, Ordering::Relaxed);
+        }
+    }
+
+    /// The source flush of the target's own has ended. Any context.
+    pub(super) fn flush_ended(&self, ok: bool) {
+        let mut inbox = self.inbox.lock();
+        if let Some(mut sent) = inbox.flushing.take() {
+            // It is always the worker's.
+            sent.ended(&self.shared, ok);
+            inbox.flushed = Some(sent);
         }
     }
 
@@ -244,15 +254,9 @@ pub(super) const FLUSH: u64 = 1;
 impl IoDone for Core {
     /// Any context, also inside the call that submitted it.
     fn io_done(this: &Ref<Self>, cookie: u64, result: Result, buf: Option<BlockBuf>) {
-        if cookie == FLUSH && result.is_err() {
-            this.shared.note_failed_flush();
-        }
-        {
-            let mut inbox = this.inbox.lock();
-            match cookie {
-                COMMIT => inbox.commit = Some((result.is_ok(), buf)),
-                _ => inbox.flush = Some(result.is_ok()),
-            }
+        match cookie {
+            COMMIT => this.inbox.lock().commit = Some((result.is_ok(), buf)),
+            _ => this.flush_ended(result.is_ok()),
         }
         this.job.enqueue(this);
     }

@@ -9,24 +9,15 @@ use super::core::Core;
 use super::Restore;
 use crate::dm::shared::Owner;
 use crate::dm::{EndBio, EndVerdict, MapBio, Op, Status, Verdict};
-use crate::engine::machine::SyncPoint;
 use crate::engine::plan::{self, plan, Plan, Request, Route};
-use crate::engine::requests::Ticket;
 use crate::engine::run::Run;
+use crate::engine::sent::{Ended, Sent};
 
 /// What the target keeps for each request.
 #[derive(Default)]
 pub(crate) struct Io {
-    /// It was deferred.
-    pub(super) ticket: Option<Ticket>,
-    /// A flush or FUA write: what it waits for behind its I/O.
-    pub(super) sync: Option<SyncPoint>,
-    /// A flush: it also stands for data that other requests have written.
-    pub(super) is_flush: bool,
-    /// Losses when it was sent, see [`Shared::lost_since`](crate::engine::machine::Shared).
-    losses: u64,
-    /// It reads from the clone.
-    pub(super) from_clone: bool,
+    /// What the engine wants to know of it at its end.
+    pub(super) sent: Sent,
     /// Its I/O has failed, and how.
     pub(super) error: Option<Status>,
 }
@@ -41,10 +32,7 @@ pub(super) fn map<'b>(core: &Owner<Core>, mut bio: MapBio<'b, Restore>) -> Verdi
         Op::Flush => return map_flush(core, bio),
         Op::SecureErase | Op::Other => return bio.complete(Status::NOTSUPP),
     };
-    // Before the maps are looked at: what is lost from here on concerns this request.
-    let fua = op != plan::Op::Read && bio.is_fua();
-    let point = fua.then(|| core.shared.fua_point());
-    let losses = point.map_or_else(|| core.shared.losses(), SyncPoint::losses);
+    let sent = Sent::new(&core.shared, op, bio.is_fua());
     let request = Request {
         op,
         sectors: Run::new(bio.sector(), u64::from(bio.sectors())),
@@ -60,9 +48,7 @@ pub(super) fn map<'b>(core: &Owner<Core>, mut bio: MapBio<'b, Restore>) -> Verdi
     if bio.accept(plan.sectors as u32).is_err() {
         return bio.kill();
     }
-    let io = bio.io_mut();
-    io.losses = losses;
-    io.sync = point;
+    bio.io_mut().sent = sent;
     route(core, bio, request, plan)
 }
 
@@ -76,14 +62,14 @@ fn route<'b>(
     match plan.route {
         Route::Source => bio.remap(&core.devices.source, sector),
         Route::Clone => {
-            bio.io_mut().from_clone = true;
+            bio.io_mut().sent.to_clone();
             bio.remap_read(&core.devices.clone, sector)
         }
         Route::Complete => bio.complete(Status::OK),
         Route::Fail => bio.complete(Status::IOERR),
         Route::Defer => {
             let sectors = Run::new(sector, plan.sectors);
-            bio.io_mut().ticket = Some(Ticket::new(Request { sectors, ..request }));
+            bio.io_mut().sent.defer(Request { sectors, ..request });
             let (bio, verdict) = bio.defer();
             core.inbox.lock().deferred.push(bio);
             core.job.enqueue(&core.share());
@@ -94,9 +80,7 @@ fn route<'b>(
 
 /// A flush goes to the source first. What it covers is settled now, before it is submitted.
 fn map_flush<'b>(core: &Owner<Core>, mut bio: MapBio<'b, Restore>) -> Verdict<'b> {
-    let io = bio.io_mut();
-    io.sync = Some(core.shared.sync_point());
-    io.is_flush = true;
+    bio.io_mut().sent = Sent::flush(&core.shared);
     bio.remap(&core.devices.source, 0)
 }
 
@@ -108,36 +92,12 @@ pub(super) fn end_io<'b>(
 ) -> EndVerdict<'b> {
     let io = bio.io_mut();
     // What the device itself has failed counts, but for a request that would have had to block.
-    if !status.is_ok() && status != Status::AGAIN && !io.is_flush {
-        core.shared.count_error(io.from_clone);
+    if !status.is_ok() && status != Status::AGAIN && !io.sent.is_flush() {
+        core.shared.count_error(io.sent.is_from_clone());
     }
-    io.error = match status {
-        Status::OK if is_lost(core, io) => Some(Status::IOERR),
-        Status::OK => None,
-        failed => Some(failed),
-    };
-    if io.is_flush && io.error.is_some() {
-        core.shared.note_failed_flush();
-    }
-    let status = io.error.unwrap_or(Status::OK);
-    let overwrites = io.ticket.as_ref().is_some_and(Ticket::is_overwrite);
-    let settled = match io.sync {
-        None => true,
-        // A write that has failed waits for nothing; a flush that has failed has consequences.
-        Some(_) if io.error.is_some() => !io.is_flush,
-        Some(point) => {
-            // A flush covers what was done when it was submitted. A FUA write waits for all that was
-            // recorded for its extents until now.
-            let point = if io.is_flush {
-                point
-            } else {
-                core.shared.later(point)
-            };
-            io.sync = Some(point);
-            core.shared.is_settled(point)
-        }
-    };
-    if settled && !overwrites {
+    io.error = (!status.is_ok()).then_some(status);
+    if let Ended::Answer(ok) = io.sent.ended(&core.shared, status.is_ok()) {
+        let status = io.status(ok);
         return bio.finish(status);
     }
     let (bio, verdict) = bio.hold();
@@ -146,12 +106,13 @@ pub(super) fn end_io<'b>(
     verdict
 }
 
-/// Whether a source flush that failed may have taken along what a request has written to the source,
-/// or have changed what it has read there. Overwrites are judged by the engine, flushes when they
-/// are settled.
-fn is_lost(core: &Core, io: &Io) -> bool {
-    match &io.ticket {
-        Some(ticket) => !ticket.is_overwrite() && ticket.is_lost(&core.shared),
-        None => !io.is_flush && !io.from_clone && core.shared.lost_since(io.losses),
+impl Io {
+    /// What the host is told.
+    pub(super) fn status(&self, ok: bool) -> Status {
+        if ok {
+            Status::OK
+        } else {
+            self.error.unwrap_or(Status::IOERR)
+        }
     }
 }

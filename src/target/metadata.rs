@@ -14,7 +14,7 @@ use crate::dm::{
     random, word_text, BlockDevice, Device,
 };
 use crate::engine::{
-    checkpoint::Purpose,
+    checkpoint::{Checkpoint, Purpose, Step},
     format::{
         bytes,
         fingerprint::{Fingerprint, SAMPLES},
@@ -149,8 +149,9 @@ fn fingerprint(
     Ok(fingerprint)
 }
 
-/// Loads or formats, at the first resume of a table.
-pub(super) fn load(core: &Core, desk: &mut Desk) -> Result {
+/// Loads or formats, at the first resume of a table. Returns what
+/// [`Checkpoint::activation`] is to begin with.
+pub(super) fn load(core: &Core, desk: &mut Desk) -> Result<Option<u64>> {
     let mut buf = desk.reading.take().ok_or(EIO)?;
     let loaded = try_load(core, desk, &mut buf);
     desk.reading = Some(buf);
@@ -162,7 +163,7 @@ pub(super) fn load(core: &Core, desk: &mut Desk) -> Result {
     loaded.map_err(|unusable| unusable.error())
 }
 
-fn try_load(core: &Core, desk: &mut Desk, buf: &mut BlockBuf) -> Usable<()> {
+fn try_load(core: &Core, desk: &mut Desk, buf: &mut BlockBuf) -> Usable<Option<u64>> {
     let geometry = core.shared.maps.geometry();
     let may_format = core.features.format;
     match identify(&core.io, &core.devices, geometry, may_format, buf)? {
@@ -171,37 +172,26 @@ fn try_load(core: &Core, desk: &mut Desk, buf: &mut BlockBuf) -> Usable<()> {
             if core.features.assume_different {
                 core.engine.lock().assume_different(&core.shared)?;
             }
-            // Nothing is refused any more: only now something is written.
-            if let Some(place) = torn {
+            if torn.is_some() {
                 dm_info!(core.name, "the last journal block was torn by a crash");
-                desk.scratch.fill(0);
-                write(core, desk, place, Durability::Fua)?;
             }
+            Ok(torn)
         }
         None => {
             let clone = fingerprint(&core.io, &core.devices, geometry.length(), buf)?;
             let identical = core.features.identical;
             if identical {
-                flush_source(core)?;
+                worker::flush_now(core)?;
             }
             core.engine
                 .lock()
                 .format(&core.shared, random::uuid(), clone, identical);
             dm_info!(core.name, "formatting blank metadata");
             zero_journal(core, desk)?;
-            checkpoint(core, desk, Purpose::Suspended)?;
+            checkpoint(core, desk, Checkpoint::new(Purpose::Suspended))?;
+            Ok(None)
         }
     }
-    Ok(())
-}
-
-/// What the clone was made from must be on the source for good before the maps say that both are
-/// identical.
-fn flush_source(core: &Core) -> Result {
-    core.io.flush(&core.devices.source).inspect_err(|_| {
-        core.shared.note_failed_flush();
-        worker::own_flush_failed(core);
-    })
 }
 
 /// The end of the journal lies behind what was checked to be blank. The first superblock follows
@@ -285,82 +275,54 @@ fn write(core: &Core, desk: &Desk, place: u64, durability: Durability) -> Result
     }
 }
 
-/// Writes the scratch block, a superblock, behind everything that it names.
-///
-/// The flush is a request of its own: device-mapper, if the metadata is on such a device, forgets
-/// the error of a flush that comes with data. It is not tried again: it may have dropped the blocks.
-fn write_superblock(core: &Core, desk: &Desk, place: u64) -> Result {
-    counted(core, core.io.flush(&core.devices.metadata))?;
-    write(core, desk, place, Durability::Fua)
-}
-
 /// Counts a request to the metadata device if it has failed.
 fn counted(core: &Core, result: Result) -> Result {
     result.inspect_err(|_| core.engine.lock().count_metadata_error())
 }
 
 /// Writes the durable state beside the old one and makes it count.
-pub(super) fn checkpoint(core: &Core, desk: &mut Desk, purpose: Purpose) -> Result {
-    let result = try_checkpoint(core, desk, purpose);
+pub(super) fn checkpoint(core: &Core, desk: &mut Desk, mut checkpoint: Checkpoint) -> Result {
+    let result = all_steps(core, desk, &mut checkpoint);
     if result.is_err() {
+        let mut engine = core.engine.lock();
+        engine.checkpoint_failed(&core.shared, &checkpoint);
+        let mode = engine.metadata_mode();
+        drop(engine);
         dm_err!(
             core.name,
-            "checkpoint failed, metadata is read-only until it is loaded again"
+            "checkpoint failed, metadata mode {} until it is loaded again",
+            mode.name()
         );
-        core.engine.lock().checkpoint_failed(&core.shared);
     }
     result
 }
 
-fn try_checkpoint(core: &Core, desk: &mut Desk, purpose: Purpose) -> Result {
-    let mut from = 0;
-    while let Some((entry, place)) = {
+fn all_steps(core: &Core, desk: &mut Desk, checkpoint: &mut Checkpoint) -> Result {
+    loop {
         let block = desk.scratch.block_mut(0).ok_or(EIO)?;
-        let next = core.engine.lock().checkpoint_map(&core.shared, from, block);
-        next
-    } {
-        write(core, desk, place, Durability::None)?;
-        from = entry.saturating_add(1);
+        let step = checkpoint.next(&mut *core.engine.lock(), &core.shared, block);
+        match step {
+            Step::Write(place) => write(core, desk, place, Durability::None)?,
+            Step::WriteFua(place) => write(core, desk, place, Durability::Fua)?,
+            Step::Flush => counted(core, core.io.flush(&core.devices.metadata))?,
+            Step::Done => return Ok(()),
+        }
     }
-    let mut index = 0;
-    while let Some(place) = {
-        let block = desk.scratch.block_mut(0).ok_or(EIO)?;
-        let next = core.engine.lock().checkpoint_table(index, block);
-        next
-    } {
-        write(core, desk, place, Durability::None)?;
-        index = index.saturating_add(1);
-    }
-    let block = desk.scratch.block_mut(0).ok_or(EIO)?;
-    let place = core.engine.lock().checkpoint_superblock(purpose, block);
-    write_superblock(core, desk, place)
 }
 
 /// Begins a restore: one superblock.
 pub(super) fn begin_restore(core: &Core, desk: &mut Desk) -> Result {
-    let block = desk.scratch.block_mut(0).ok_or(EIO)?;
-    let place = core.engine.lock().begin_restore(&core.shared, block);
-    let result = write_superblock(core, desk, place);
-    core.engine
-        .lock()
-        .restore_begun(&core.shared, result.is_ok());
-    result
+    let begun = core.engine.lock().begin_restore(&core.shared);
+    checkpoint(core, desk, begun)
 }
 
-/// The clone has just been made: the delta map becomes empty and the fingerprint is taken anew.
+/// The clone has just been made: the delta map becomes empty and the fingerprint is taken anew. What
+/// the clone was made from must be on the source for good before the maps say so.
 pub(super) fn assume_identical(core: &Core, desk: &mut Desk) -> Result {
-    flush_source(core)?;
+    worker::flush_now(core)?;
     let length = core.shared.maps.geometry().length();
     let clone = fingerprint(&core.io, &core.devices, length, &mut desk.scratch)
         .inspect_err(|_| core.shared.count_error(true))?;
-    core.engine.lock().assume_identical(&core.shared, clone);
-    let result = try_checkpoint(core, desk, Purpose::Suspended);
-    if result.is_err() {
-        dm_err!(
-            core.name,
-            "it is unknown whether 'assume_identical' is on the metadata device"
-        );
-        core.engine.lock().mode_unknown(&core.shared);
-    }
-    result
+    let identical = core.engine.lock().assume_identical(&core.shared, clone);
+    checkpoint(core, desk, identical)
 }

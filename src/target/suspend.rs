@@ -19,7 +19,7 @@ use crate::dm::{
     shared::{Owner, Ref},
 };
 use crate::engine::{
-    checkpoint::Purpose,
+    checkpoint::{Checkpoint, Purpose},
     format::BLOCK_SECTORS,
     journal::{Commit, Written},
     machine::MetadataMode,
@@ -44,7 +44,7 @@ pub(super) fn postsuspend(core: &Owner<Core>) {
             commit_all(core, &mut desk);
         }
         // A failure is logged, and the metadata is read-only then.
-        let _ = metadata::checkpoint(core, &mut desk, Purpose::Suspended);
+        let _ = metadata::checkpoint(core, &mut desk, Checkpoint::new(Purpose::Suspended));
     }
     desk.suspended = true;
     drop(desk);
@@ -61,7 +61,7 @@ fn drain(core: &Ref<Core>) {
         core.job.flush();
         let desk = core.desk.lock();
         let engine = core.engine.lock();
-        let busy = engine.is_copying() || engine.is_committing() || desk.flushing.is_some();
+        let busy = engine.is_copying() || engine.is_committing() || desk.flushing;
         if !busy {
             return;
         }
@@ -73,13 +73,8 @@ fn commit_all(core: &Core, desk: &mut Desk) {
     if !core.engine.lock().has_uncommitted(&core.shared) {
         return;
     }
-    let point = core.shared.sync_point();
-    if core.io.flush(&core.devices.source).is_ok() {
-        core.engine.lock().flushed(point);
-    } else {
-        core.shared.note_failed_flush();
-        worker::own_flush_failed(core);
-    }
+    // A failure is taken in, and what it concerns cannot be recorded.
+    let _ = worker::flush_now(core);
     loop {
         let Some(block) = desk.scratch.block_mut(0) else {
             return;
@@ -88,7 +83,7 @@ fn commit_all(core: &Core, desk: &mut Desk) {
         match next {
             Commit::Nothing => return,
             Commit::Checkpoint => {
-                if metadata::checkpoint(core, desk, Purpose::Running).is_err() {
+                if metadata::checkpoint(core, desk, Checkpoint::new(Purpose::Running)).is_err() {
                     return;
                 }
             }
@@ -134,12 +129,12 @@ fn take_up(core: &Core, desk: &mut Desk) -> Result {
         if core.engine.lock().metadata_mode() == MetadataMode::ReadWrite {
             // A failure is logged, and the metadata is read-only then. What is in memory is still
             // true: that is no reason to hold up the host's reads.
-            let _ = metadata::checkpoint(core, desk, Purpose::Activated);
+            let _ = metadata::checkpoint(core, desk, Checkpoint::activation(None));
         }
         return Ok(());
     }
-    metadata::load(core, desk)?;
-    let activated = metadata::checkpoint(core, desk, Purpose::Activated);
+    let torn = metadata::load(core, desk)?;
+    let activated = metadata::checkpoint(core, desk, Checkpoint::activation(torn));
     if activated.is_ok() {
         desk.loaded = true;
         desk.reading = None;

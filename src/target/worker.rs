@@ -14,7 +14,7 @@ use crate::dm::{
     noio::NoIo, shared::Ref, time::now_ns, Bio, Status,
 };
 use crate::engine::{
-    checkpoint::Purpose,
+    checkpoint::{Checkpoint, Purpose},
     copier::{Copy, CopyResult, BACKGROUND_JOBS},
     copying::{Background, CopyOutcome},
     flushes::{FlushNeed, Settled},
@@ -22,7 +22,10 @@ use crate::engine::{
     journal::{Commit, Written},
     requests::Admission,
     run::Run,
+    sent::{Sent, Taken},
 };
+
+use kernel::error::Error;
 
 const NS_PER_MS: u64 = 1_000_000;
 /// The longest sleep between two looks, in milliseconds.
@@ -32,7 +35,6 @@ const LONGEST_SLEEP: u32 = 60_000;
 pub(super) fn run(core: Ref<Core>) {
     let _noio = NoIo::enter();
     let mut desk = core.desk.lock();
-    take_flushes(&core, &mut desk);
     take_ended(&core, &mut desk);
     take_copies(&core, &mut desk);
     take_commit(&core, &mut desk);
@@ -56,56 +58,47 @@ fn sleep_until(core: &Ref<Core>, wake_at: u64) {
     core.job.kick_after(core, ms);
 }
 
-/// Source flushes, the host's and the target's own. Those that have failed come first, and before
-/// any completion that is taken in: they say what no other flush covers any more.
-fn take_flushes(core: &Core, desk: &mut Desk) {
+/// Requests whose I/O is done: source flushes, overwrites, FUA writes.
+fn take_ended(core: &Core, desk: &mut Desk) {
     let (own, mut ended) = {
         let mut inbox = core.inbox.lock();
-        (inbox.flush.take(), ::core::mem::take(&mut inbox.ended))
+        (inbox.flushed.take(), ::core::mem::take(&mut inbox.ended))
     };
-    let own = own.and_then(|ok| desk.flushing.take().map(|point| (point, ok)));
-    if let Some((_, false)) = own {
-        own_flush_failed(core);
+    if let Some(sent) = own {
+        desk.flushing = false;
+        take_own_flush(core, sent);
     }
-    while let Some(bio) = ended.pop() {
-        if bio.io().is_flush && bio.io().error.is_some() {
-            core.engine.lock().flush_failed(&core.shared);
+    while let Some(mut bio) = ended.pop() {
+        let io = bio.io_mut();
+        let taken = core.engine.lock().take_ended(&core.shared, &mut io.sent);
+        match taken {
+            Taken::Settle => desk.syncing.push(bio),
+            Taken::Answer(ok) => {
+                let status = io.status(ok);
+                bio.complete(status);
+            }
         }
-        desk.ended.push(bio);
-    }
-    if let Some((point, true)) = own {
-        core.engine.lock().flushed(point);
     }
 }
 
-/// Requests whose I/O is done: overwrites, flushes, FUA writes.
-fn take_ended(core: &Core, desk: &mut Desk) {
-    while let Some(mut bio) = desk.ended.pop() {
-        let io = bio.io_mut();
-        let error = io.error;
-        let mut ok = error.is_none();
-        let mut engine = core.engine.lock();
-        if let Some(ticket) = io.ticket.as_mut() {
-            ok = engine.completed(&core.shared, ticket, ok);
-            // A FUA overwrite also waits for its own record, which has just been queued.
-            io.sync = io.sync.map(|point| core.shared.later(point));
-        }
-        match io.sync {
-            Some(point) if io.is_flush && ok => engine.flushed(point),
-            Some(point) if io.is_flush => {
-                // With this the host is told of what was lost, if it was lost before.
-                engine.settle(&core.shared, point, true);
-            }
-            _ => {}
-        }
-        drop(engine);
-        if ok && bio.io().sync.is_some() {
-            desk.syncing.push(bio);
-        } else {
-            let failed = error.unwrap_or(Status::IOERR);
-            bio.complete(if ok { Status::OK } else { failed });
-        }
+/// The end of a source flush of the target's own.
+fn take_own_flush(core: &Core, mut sent: Sent) {
+    let taken = core.engine.lock().take_ended(&core.shared, &mut sent);
+    if taken == Taken::Answer(false) {
+        dm_err_limited!(
+            core.name,
+            "source flush failed, what it should have covered is copied again"
+        );
     }
+}
+
+/// Flushes the source and waits for it. For hooks.
+pub(super) fn flush_now(core: &Core) -> Result<(), Error> {
+    let mut sent = Sent::own_flush(&core.shared);
+    let flushed = core.io.flush(&core.devices.source);
+    sent.ended(&core.shared, flushed.is_ok());
+    take_own_flush(core, sent);
+    flushed
 }
 
 fn take_copies(core: &Core, desk: &mut Desk) {
@@ -141,7 +134,7 @@ fn copy_done(core: &Core, desk: &mut Desk, job: usize, result: CopyResult) {
 fn fail_waiting(desk: &mut Desk, extents: Run) {
     let mut waiting = ::core::mem::take(&mut desk.waiting);
     while let Some(mut bio) = waiting.pop() {
-        if let Some(ticket) = bio.io_mut().ticket.as_mut() {
+        if let Some(ticket) = bio.io_mut().sent.ticket_mut() {
             ticket.copy_failed(extents);
         }
         desk.waiting.push(bio);
@@ -168,14 +161,6 @@ fn take_commit(core: &Ref<Core>, desk: &mut Desk) {
     }
 }
 
-pub(super) fn own_flush_failed(core: &Core) {
-    core.engine.lock().own_flush_failed(&core.shared);
-    dm_err_limited!(
-        core.name,
-        "source flush failed, what it should have covered is copied again"
-    );
-}
-
 /// Asks for each request that waits what it may do now.
 fn admit(core: &Ref<Core>, desk: &mut Desk) {
     let mut waiting = ::core::mem::take(&mut desk.waiting);
@@ -187,7 +172,7 @@ fn admit(core: &Ref<Core>, desk: &mut Desk) {
 
 fn admit_one(core: &Ref<Core>, desk: &mut Desk, mut bio: Bio<Restore>) {
     loop {
-        let Some(ticket) = bio.io_mut().ticket.as_mut() else {
+        let Some(ticket) = bio.io_mut().sent.ticket_mut() else {
             return bio.complete(Status::IOERR);
         };
         let sector = ticket.request().sectors.start();
@@ -223,7 +208,8 @@ fn commit(core: &Ref<Core>, desk: &mut Desk) {
             }
             Commit::Nothing if !due => return,
             Commit::Nothing | Commit::Checkpoint => {
-                if metadata::checkpoint(core, desk, Purpose::Running).is_err() {
+                let checkpoint = Checkpoint::new(Purpose::Running);
+                if metadata::checkpoint(core, desk, checkpoint).is_err() {
                     return wake(core);
                 }
             }
@@ -263,11 +249,7 @@ fn wake(core: &Ref<Core>) {
 fn settle(core: &Core, desk: &mut Desk) {
     let mut syncing = ::core::mem::take(&mut desk.syncing);
     while let Some(bio) = syncing.pop() {
-        let point = bio.io().sync.unwrap_or_default();
-        let settled = core
-            .engine
-            .lock()
-            .settle(&core.shared, point, bio.io().is_flush);
+        let settled = core.engine.lock().settle(&core.shared, &bio.io().sent);
         match settled {
             Settled::Waiting => desk.syncing.push(bio),
             Settled::Durable => bio.complete(Status::OK),
@@ -278,11 +260,10 @@ fn settle(core: &Core, desk: &mut Desk) {
 
 /// Flushes the source if the host does not. Returns when to look again.
 fn flush(core: &Ref<Core>, desk: &mut Desk) -> u64 {
-    if !desk.active || desk.flushing.is_some() {
+    if !desk.active || desk.flushing {
         return u64::MAX;
     }
     let waited_for = !desk.syncing.is_empty();
-    let point = core.shared.sync_point();
     let need = core
         .engine
         .lock()
@@ -292,15 +273,14 @@ fn flush(core: &Ref<Core>, desk: &mut Desk) -> u64 {
         FlushNeed::At(time) => return time,
         FlushNeed::Now => {}
     }
-    desk.flushing = Some(point);
-    if core
+    desk.flushing = true;
+    core.inbox.lock().flushing = Some(Sent::own_flush(&core.shared));
+    let submitted = core
         .async_io
-        .flush(core.clone(), FLUSH, &core.devices.source)
-        .is_err()
-    {
-        // Never busy: there is one flush at a time.
-        core.inbox.lock().flush = Some(false);
-        wake(core);
+        .flush(core.clone(), FLUSH, &core.devices.source);
+    if submitted.is_err() {
+        // Never busy: there is one flush at a time. Taken as a failed one all the same.
+        core.flush_ended(false);
     }
     u64::MAX
 }

@@ -6,18 +6,19 @@
 
 use crate::image::{fingerprint, unloaded, Image, Loaded};
 use arbitrary::Arbitrary;
-use dm_restore_engine::checkpoint::Purpose;
+use dm_restore_engine::checkpoint::{self, Checkpoint, Purpose};
 use dm_restore_engine::copier::{Copy, CopyResult, BACKGROUND_JOBS, URGENT_JOBS};
 use dm_restore_engine::copying::{Background, CopyOutcome};
 use dm_restore_engine::flushes::{FlushNeed, Settled};
 use dm_restore_engine::format::{Block, BLOCK};
 use dm_restore_engine::geometry::Geometry;
 use dm_restore_engine::journal::{Commit, Written};
-use dm_restore_engine::machine::{Engine, MetadataMode, Shared, SyncPoint};
+use dm_restore_engine::machine::{Engine, MetadataMode, Shared};
 use dm_restore_engine::maps::{Mode, Role};
 use dm_restore_engine::plan::{plan, Op, Request, Route};
-use dm_restore_engine::requests::{Admission, Ticket};
+use dm_restore_engine::requests::Admission;
 use dm_restore_engine::run::Run;
+use dm_restore_engine::sent::{Ended, Sent, Taken};
 use dm_restore_engine::settings::Settings;
 use dm_restore_engine::storage::Heap;
 use std::rc::Rc;
@@ -84,9 +85,9 @@ pub enum Meanwhile {
 
 /// Something in flight.
 enum InFlight {
-    Write(Option<Ticket>, Option<SyncPoint>),
-    Flush(SyncPoint),
-    OwnFlush(SyncPoint),
+    Write(Sent),
+    Flush(Sent),
+    OwnFlush(Sent),
     Copy(Copy),
     Commit(u64, Rc<Block>),
 }
@@ -97,9 +98,9 @@ pub struct Machine {
     engine: Engine<Heap>,
     shared: Shared<Heap>,
     settings: Settings,
-    waiting: Vec<Ticket>,
+    waiting: Vec<(Sent, Run)>,
     in_flight: Vec<InFlight>,
-    syncing: Vec<(SyncPoint, bool)>,
+    syncing: Vec<Sent>,
     now: u64,
 }
 
@@ -110,8 +111,8 @@ impl Machine {
         engine.format(&shared, uuid, fingerprint(), identical);
         let image = Image::blank(geometry, engine.layout().blocks());
         let mut machine = Self::around(engine, shared, image, settings);
-        machine.checkpoint(Purpose::Suspended);
-        machine.resume();
+        machine.checkpoint(Checkpoint::new(Purpose::Suspended));
+        machine.activate(None);
         machine
     }
 
@@ -119,10 +120,7 @@ impl Machine {
     pub fn take_up(loaded: Loaded, image: Image, settings: Settings) -> Self {
         let mut machine = Self::around(loaded.engine, loaded.shared, image, settings);
         machine.check();
-        if let Some(place) = loaded.torn {
-            machine.write(place, Rc::new([0; BLOCK]));
-        }
-        machine.resume();
+        machine.activate(loaded.torn);
         machine
     }
 
@@ -154,14 +152,14 @@ impl Machine {
         match step {
             Step::Request(kind, at, len, whole) => self.request(kind, at, len, whole),
             Step::Flush => {
-                let point = self.shared.sync_point();
-                self.in_flight.push(InFlight::Flush(point));
+                let sent = Sent::flush(&self.shared);
+                self.in_flight.push(InFlight::Flush(sent));
             }
             Step::Admit => self.admit(),
             Step::Commit => self.commit(),
             Step::Checkpoint => {
                 if self.recordable() && !self.engine.is_committing() {
-                    self.checkpoint(Purpose::Running);
+                    self.checkpoint(Checkpoint::new(Purpose::Running));
                 }
             }
             Step::OwnFlush => self.own_flush(),
@@ -193,9 +191,10 @@ impl Machine {
             Kind::Write | Kind::WriteFua => Op::Write,
             Kind::Discard => Op::Discard,
         };
-        let fua = matches!(kind, Kind::WriteFua).then(|| self.shared.sync_point());
+        let fua = matches!(kind, Kind::WriteFua);
         let mut left = Request { op, sectors, whole };
         while !left.sectors.is_empty() {
+            let mut sent = Sent::new(&self.shared, op, fua);
             let plan = plan(&self.shared.maps.view(), &self.image.geometry, left, true);
             assert!((1..=left.sectors.len()).contains(&plan.sectors));
             let middle = left.sectors.start() + plan.sectors;
@@ -203,12 +202,13 @@ impl Machine {
             match plan.route {
                 Route::Clone => assert_eq!(op, Op::Read),
                 Route::Source if op != Op::Read => {
-                    self.in_flight.push(InFlight::Write(None, fua));
+                    self.in_flight.push(InFlight::Write(sent));
                 }
                 Route::Defer => {
                     assert_ne!(op, Op::Read);
                     let sectors = part;
-                    self.waiting.push(Ticket::new(Request { sectors, ..left }));
+                    sent.defer(Request { sectors, ..left });
+                    self.waiting.push((sent, sectors));
                 }
                 Route::Source | Route::Complete | Route::Fail => {}
             }
@@ -217,18 +217,17 @@ impl Machine {
     }
 
     fn admit(&mut self) {
-        for mut ticket in std::mem::take(&mut self.waiting) {
-            match self.engine.admit(&self.shared, &mut ticket, self.now) {
+        for (mut sent, sectors) in std::mem::take(&mut self.waiting) {
+            let ticket = sent.ticket_mut().expect("it was deferred");
+            match self.engine.admit(&self.shared, ticket, self.now) {
                 Admission::Go => {
-                    self.on_source(ticket.request().sectors);
-                    let point = self.shared.sync_point();
-                    let write = InFlight::Write(Some(ticket), Some(point));
-                    self.in_flight.push(write);
+                    self.on_source(sectors);
+                    self.in_flight.push(InFlight::Write(sent));
                 }
                 Admission::Complete | Admission::Fail => {}
-                Admission::Wait => self.waiting.push(ticket),
+                Admission::Wait => self.waiting.push((sent, sectors)),
                 Admission::Copy(copy) => {
-                    self.waiting.push(ticket);
+                    self.waiting.push((sent, sectors));
                     self.copy(copy);
                 }
             }
@@ -263,7 +262,7 @@ impl Machine {
                 let commit = InFlight::Commit(place, Rc::new(block));
                 self.in_flight.push(commit);
             }
-            Commit::Checkpoint => self.checkpoint(Purpose::Running),
+            Commit::Checkpoint => self.checkpoint(Checkpoint::new(Purpose::Running)),
         }
     }
 
@@ -272,11 +271,11 @@ impl Machine {
         if self.in_flight.iter().any(flushing) {
             return;
         }
-        let waited_for = self.syncing.iter().any(|(_, is_flush)| !is_flush);
-        let point = self.shared.sync_point();
+        let waited_for = self.syncing.iter().any(|sent| !sent.is_flush());
         let need = self.engine.flush_need(&self.shared, self.now, waited_for);
         if need == FlushNeed::Now {
-            self.in_flight.push(InFlight::OwnFlush(point));
+            let sent = Sent::own_flush(&self.shared);
+            self.in_flight.push(InFlight::OwnFlush(sent));
         }
     }
 
@@ -286,22 +285,11 @@ impl Machine {
         }
     }
 
-    /// Something in flight ends. A flush that fails is taken in at once.
+    /// Something in flight ends, and is taken in at once.
     fn end(&mut self, which: usize, ok: bool) {
         match self.in_flight.remove(which) {
-            InFlight::Write(ticket, point) => self.write_ended(ticket, point, ok),
-            InFlight::Flush(point) if ok => {
-                self.engine.flushed(point);
-                self.syncing.push((point, true));
-            }
-            InFlight::Flush(_) => {
-                self.shared.note_failed_flush();
-                self.engine.flush_failed(&self.shared);
-            }
-            InFlight::OwnFlush(point) if ok => self.engine.flushed(point),
-            InFlight::OwnFlush(_) => {
-                self.shared.note_failed_flush();
-                self.engine.own_flush_failed(&self.shared);
+            InFlight::Write(sent) | InFlight::Flush(sent) | InFlight::OwnFlush(sent) => {
+                self.request_ended(sent, ok);
             }
             InFlight::Copy(copy) => self.copy_ended(copy, ok),
             InFlight::Commit(place, block) => {
@@ -316,13 +304,11 @@ impl Machine {
         self.settle();
     }
 
-    fn write_ended(&mut self, ticket: Option<Ticket>, point: Option<SyncPoint>, ok: bool) {
-        let ok = match ticket {
-            Some(mut ticket) => self.engine.completed(&self.shared, &mut ticket, ok),
-            None => ok,
-        };
-        if let (true, Some(point)) = (ok, point) {
-            self.syncing.push((self.shared.later(point), false));
+    fn request_ended(&mut self, mut sent: Sent, ok: bool) {
+        if sent.ended(&self.shared, ok) == Ended::Queue {
+            if let Taken::Settle = self.engine.take_ended(&self.shared, &mut sent) {
+                self.syncing.push(sent);
+            }
         }
     }
 
@@ -334,16 +320,15 @@ impl Machine {
         let (shared, now) = (&self.shared, self.now);
         let outcome = self.engine.copy_done(shared, copy.job, result, now);
         if let CopyOutcome::Failed(extents) = outcome {
-            for ticket in &mut self.waiting {
-                ticket.copy_failed(extents);
-            }
+            let tickets = self.waiting.iter_mut().filter_map(|w| w.0.ticket_mut());
+            tickets.for_each(|ticket| ticket.copy_failed(extents));
         }
     }
 
     fn settle(&mut self) {
         let (engine, shared) = (&mut self.engine, &self.shared);
         self.syncing
-            .retain(|(point, flush)| engine.settle(shared, *point, *flush) == Settled::Waiting);
+            .retain(|sent| engine.settle(shared, sent) == Settled::Waiting);
     }
 
     /// The worker does everything once, and what is in flight ends well.
@@ -377,19 +362,17 @@ impl Machine {
         self.suspend();
         match meanwhile {
             Meanwhile::StartRestore if self.engine.can_begin_restore(&self.shared).is_ok() => {
-                let mut block = [0; BLOCK];
-                let place = self.engine.begin_restore(&self.shared, &mut block);
-                self.write(place, Rc::new(block));
-                self.engine.restore_begun(&self.shared, true);
+                let begun = self.engine.begin_restore(&self.shared);
+                self.checkpoint(begun);
             }
             Meanwhile::AssumeIdentical if self.recordable() && !self.is_restoring() => {
-                self.engine.assume_identical(&self.shared, fingerprint());
-                self.checkpoint(Purpose::Suspended);
+                let identical = self.engine.assume_identical(&self.shared, fingerprint());
+                self.checkpoint(identical);
             }
             Meanwhile::Reload => return self.reload(),
             _ => {}
         }
-        self.resume();
+        self.activate(None);
     }
 
     fn is_restoring(&self) -> bool {
@@ -405,7 +388,7 @@ impl Machine {
             for _ in 0..ROUNDS {
                 self.commit_all();
             }
-            self.checkpoint(Purpose::Suspended);
+            self.checkpoint(Checkpoint::new(Purpose::Suspended));
         }
         self.check();
     }
@@ -414,13 +397,12 @@ impl Machine {
         if !self.engine.has_uncommitted(&self.shared) {
             return;
         }
-        let point = self.shared.sync_point();
-        self.engine.flushed(point);
+        self.request_ended(Sent::own_flush(&self.shared), true);
         let mut block = [0; BLOCK];
         for _ in 0..PATIENCE {
             match self.engine.next_commit(&self.shared, &mut block) {
                 Commit::Nothing => return,
-                Commit::Checkpoint => self.checkpoint(Purpose::Running),
+                Commit::Checkpoint => self.checkpoint(Checkpoint::new(Purpose::Running)),
                 Commit::Write(place) => {
                     self.write(place, Rc::new(block));
                     let written = self.engine.commit_written(&self.shared, true);
@@ -431,9 +413,9 @@ impl Machine {
         panic!("there is always something to record");
     }
 
-    fn resume(&mut self) {
+    fn activate(&mut self, torn: Option<u64>) {
         if self.recordable() {
-            self.checkpoint(Purpose::Activated);
+            self.checkpoint(Checkpoint::activation(torn));
         }
         self.engine.quiesce(false);
     }
@@ -469,21 +451,17 @@ impl Machine {
         }
     }
 
-    fn checkpoint(&mut self, purpose: Purpose) {
+    fn checkpoint(&mut self, mut checkpoint: Checkpoint) {
         let mut block = [0; BLOCK];
-        let mut from = 0;
-        while let Some((entry, place)) = self.engine.checkpoint_map(&self.shared, from, &mut block)
-        {
-            self.write(place, Rc::new(block));
-            from = entry + 1;
+        loop {
+            match checkpoint.next(&mut self.engine, &self.shared, &mut block) {
+                checkpoint::Step::Write(place) | checkpoint::Step::WriteFua(place) => {
+                    self.write(place, Rc::new(block));
+                }
+                checkpoint::Step::Flush => {}
+                checkpoint::Step::Done => return,
+            }
         }
-        let mut index = 0;
-        while let Some(place) = self.engine.checkpoint_table(index, &mut block) {
-            self.write(place, Rc::new(block));
-            index += 1;
-        }
-        let place = self.engine.checkpoint_superblock(purpose, &mut block);
-        self.write(place, Rc::new(block));
     }
 
     fn write(&mut self, place: u64, block: Rc<Block>) {

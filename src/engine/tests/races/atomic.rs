@@ -120,4 +120,16 @@ impl AtomicU64 {
     pub fn fetch_and(&self, value: u64, order: Ordering) -> u64 {
         self.to_write().fetch_and(value, left_of(order))
     }
+    /// As `core`'s.
+    pub fn compare_exchange(
+        &self,
+        current: u64,
+        new: u64,
+        success: Ordering,
+        failure: Ordering,
+    ) -> Result<u64, u64> {
+        let (success, failure) = (left_of(success), left_of(failure));
+        self.to_write()
+            .compare_exchange(current, new, success, failure)
+    }
 }

@@ -170,7 +170,7 @@ fn finished() {
             source.store(1, Relaxed);
             let (run, cause) = (FIRST, Cause::Copied);
             engine.cleared(&shared, Clear { run, cause });
-            engine.flushed(shared.sync_point());
+            engine.flush_succeeded(&shared, shared.sync_point());
             let mut block = [0; BLOCK];
             let commit = engine.next_commit(&shared, &mut block);
             assert!(matches!(commit, Commit::Write(_)));

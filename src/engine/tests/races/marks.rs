@@ -104,7 +104,7 @@ fn settled() {
     let (mut engine, shared) = restoring(Run::new(0, 2), Run::EMPTY);
     engine.cleared(&shared, COPIED);
     let point = shared.sync_point();
-    engine.flushed(point);
+    engine.flush_succeeded(&shared, point);
     let mut block = [0; BLOCK];
     let commit = engine.next_commit(&shared, &mut block);
     assert!(matches!(commit, Commit::Write(_)));

@@ -10,6 +10,7 @@
 //! |---|---|
 //! | [`bits`] | what a request may conclude from a bit or from the mode |
 //! | [`marks`] | what a flush or FUA write may conclude from the marks and counters |
+//! | [`turns`] | when the success of a flush may be believed |
 //! | [`holds`] | copies and overwrites under the engine's lock, readers without one |
 //!
 //! A model that cannot fail says nothing. So each one is also run with something wrong, and must
@@ -25,6 +26,8 @@ mod bits;
 mod holds;
 #[cfg(test)]
 mod marks;
+#[cfg(test)]
+mod turns;
 
 #[cfg(test)]
 pub use harness::*;
@@ -32,9 +35,7 @@ pub use harness::*;
 #[cfg(test)]
 mod harness {
     use super::atomic::{enter, without, Without};
-    use crate::checkpoint::Purpose;
     use crate::format::fingerprint::Fingerprint;
-    use crate::format::BLOCK;
     use crate::geometry::Geometry;
     use crate::machine;
     use crate::maps::{Mode, Role};
@@ -92,9 +93,7 @@ mod harness {
         shared.maps.set(Role::Prm, prm);
         engine.superblock.mode = Mode::Restoring;
         engine.superblock.begun_with = cdm.len();
-        let mut block = [0; BLOCK];
-        engine.checkpoint_superblock(Purpose::Suspended, &mut block);
-        engine.restore_begun(&shared, true);
+        engine.restore_begun(&shared);
         engine.quiesce(false);
         (engine, shared)
     }

@@ -9,6 +9,7 @@ use super::meta::{self, Loaded};
 use super::promise::{Broken, Holds, Promise, Stop};
 use super::rng::Rng;
 use super::world::{During, World};
+use crate::checkpoint::Checkpoint;
 use crate::checksum::crc32c;
 use crate::format::Block;
 use crate::maps::{Mode, Role};
@@ -201,6 +202,7 @@ impl World {
         self.source = source;
         self.meta.restart(meta);
         self.ops.clear();
+        self.ended.clear();
         self.requests.clear();
         self.waiting.clear();
         self.settling.clear();
@@ -234,7 +236,7 @@ impl World {
             }
             let torn = loaded.torn;
             (self.engine, self.shared) = (loaded.engine, loaded.shared);
-            if !self.activate(torn)? {
+            if !self.checkpoint_now(Checkpoint::activation(torn))? {
                 self.trace(|| "the resume fails".into());
                 let view = self.meta.view();
                 next = meta::load(&view, &self.params, self.settings).map_err(|refusal| {

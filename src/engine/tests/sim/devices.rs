@@ -8,9 +8,8 @@ use super::promise::Broken;
 use super::world::World;
 use crate::copier::{Copy, CopyResult};
 use crate::format::Block;
-use crate::machine::SyncPoint;
-use crate::requests::Ticket;
 use crate::run::Run;
+use crate::sent::Sent;
 use std::fmt;
 use std::rc::Rc;
 
@@ -34,10 +33,8 @@ pub enum OpKind {
         request: Stamp,
         /// Which sectors.
         sectors: Run,
-        /// From the clone, else from the source.
-        from_clone: bool,
-        /// When it was mapped.
-        losses: u64,
+        /// What the target keeps of it.
+        sent: Sent,
         /// What is wrong with what it has returned.
         wrong: Option<Broken>,
     },
@@ -51,22 +48,20 @@ pub enum OpKind {
         stamp: Stamp,
         /// Durable by itself.
         fua: bool,
-        /// If it was deferred.
-        ticket: Option<Ticket>,
-        /// When it was mapped.
-        point: SyncPoint,
+        /// What the target keeps of it.
+        sent: Sent,
     },
     /// A source flush of the host's.
     HostFlush {
         /// Whose.
         request: Stamp,
-        /// When it was submitted.
-        point: SyncPoint,
+        /// What the target keeps of it.
+        sent: Sent,
     },
     /// A source flush of the target's own.
     OwnFlush {
-        /// When it was submitted.
-        point: SyncPoint,
+        /// What the target keeps of it.
+        sent: Sent,
     },
     /// A copy from clone to source.
     Copy {
@@ -99,7 +94,29 @@ impl fmt::Display for Op {
     }
 }
 
+impl OpKind {
+    /// What the target keeps of a request, of the host's or a flush of its own.
+    pub(super) fn sent_mut(&mut self) -> Option<&mut Sent> {
+        match self {
+            Self::HostRead { sent, .. }
+            | Self::HostWrite { sent, .. }
+            | Self::HostFlush { sent, .. }
+            | Self::OwnFlush { sent } => Some(sent),
+            Self::Copy { .. } | Self::Commit { .. } => None,
+        }
+    }
+}
+
 impl Op {
+    /// Whether it is a source flush that has failed.
+    pub(super) fn is_failed_flush(&self) -> bool {
+        let is_flush = matches!(
+            self.kind,
+            OpKind::HostFlush { .. } | OpKind::OwnFlush { .. }
+        );
+        is_flush && self.done == Some(false)
+    }
+
     /// Whether it may change what the source holds.
     pub(super) fn writes(&self) -> bool {
         matches!(self.kind, OpKind::HostWrite { .. } | OpKind::Copy { .. })
@@ -114,10 +131,9 @@ impl World {
             OpKind::HostRead {
                 request,
                 sectors,
-                from_clone,
+                sent,
                 wrong,
-                ..
-            } => self.execute_read(*request, *sectors, *from_clone, wrong),
+            } => self.execute_read(*request, *sectors, sent.is_from_clone(), wrong),
             OpKind::HostWrite { .. } => self.execute_write(&op),
             OpKind::HostFlush { .. } | OpKind::OwnFlush { .. } => self.execute_flush(&op),
             OpKind::Copy { copy, result } => {
@@ -166,7 +182,7 @@ impl World {
             sectors,
             stamp,
             fua,
-            ticket,
+            sent,
             ..
         } = &op.kind
         else {
@@ -191,7 +207,7 @@ impl World {
             }
         }
         // The host learns of an overwrite later than the target.
-        if ticket.as_ref().is_some_and(Ticket::is_overwrite) {
+        if sent.is_overwrite() {
             self.source.complete(op.id, *sectors, self.tick);
         }
         ok
@@ -207,7 +223,6 @@ impl World {
             for op in &mut self.ops {
                 op.doomed |= op.done.is_none() && covers(op);
             }
-            self.shared.note_failed_flush();
             let host = match flush.kind {
                 OpKind::HostFlush { request, .. } => Some(request),
                 _ => None,
@@ -247,9 +262,4 @@ impl World {
         self.meta.write_fua_torn(place, block, fate, &mut self.rng);
         false
     }
-}
-
-/// Whether it is a source flush.
-pub(super) fn is_flush(op: &Op) -> bool {
-    matches!(op.kind, OpKind::HostFlush { .. } | OpKind::OwnFlush { .. })
 }

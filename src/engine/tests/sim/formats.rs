@@ -9,7 +9,7 @@ use super::params::Params;
 use super::params::Style;
 use super::rng::Rng;
 use super::world::live;
-use crate::checkpoint::Purpose;
+use crate::checkpoint::{Checkpoint, Purpose, Step};
 use crate::flushes::Settled;
 use crate::format::layout::{JOURNAL_BLOCKS, SUPERBLOCKS};
 use crate::format::{Block, Refusal, BLOCK};
@@ -56,21 +56,15 @@ impl Device {
     }
 
     fn checkpoint(&mut self, purpose: Purpose) {
-        let mut block = [0; BLOCK];
-        let mut from = 0;
-        while let Some((entry, place)) = self.engine.checkpoint_map(&self.shared, from, &mut block)
-        {
-            self.disk.write(place, Rc::new(block));
-            from = entry + 1;
+        let (mut block, mut checkpoint) = ([0; BLOCK], Checkpoint::new(purpose));
+        loop {
+            match checkpoint.next(&mut self.engine, &self.shared, &mut block) {
+                Step::Write(place) => self.disk.write(place, Rc::new(block)),
+                Step::WriteFua(place) => self.disk.write_fua(place, Rc::new(block)),
+                Step::Flush => self.disk.flush(),
+                Step::Done => return,
+            }
         }
-        let mut index = 0;
-        while let Some(place) = self.engine.checkpoint_table(index, &mut block) {
-            self.disk.write(place, Rc::new(block));
-            index += 1;
-        }
-        let place = self.engine.checkpoint_superblock(purpose, &mut block);
-        self.disk.flush();
-        self.disk.write_fua(place, Rc::new(block));
     }
 
     /// The host's first touch of `run`, through the journal.
@@ -276,7 +270,7 @@ fn the_host_hears_of_a_failed_flush_of_the_targets_own() {
     let mut device = Device::formatted();
     let before = device.shared.sync_point();
     device.shared.note_failed_flush();
-    let settle = |device: &mut Device, point| device.engine.settle(&device.shared, point, true);
+    let settle = |device: &mut Device, point| device.engine.settle_at(&device.shared, point, true);
     assert!(!device.shared.is_settled(before));
     assert_eq!(settle(&mut device, before), Settled::Waiting);
     device.engine.own_flush_failed(&device.shared);
@@ -298,7 +292,7 @@ fn the_host_hears_of_a_failed_flush_of_the_targets_own() {
 #[test]
 fn a_fua_write_behind_a_failed_flush_fails() {
     let mut device = Device::formatted();
-    let settle = |device: &mut Device, point| device.engine.settle(&device.shared, point, false);
+    let settle = |device: &mut Device, point| device.engine.settle_at(&device.shared, point, false);
     let before = device.shared.fua_point();
     device.shared.note_failed_flush();
     let behind = device.shared.fua_point();

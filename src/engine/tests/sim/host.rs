@@ -9,10 +9,10 @@ use super::oracle;
 use super::promise::{Broken, Promise, Stop};
 use super::world::World;
 use crate::flushes::Settled;
-use crate::machine::SyncPoint;
+use crate::machine::MetadataMode;
 use crate::plan::{plan, Op as HostOp, Request as Planned, Route};
-use crate::requests::Ticket;
 use crate::run::Run;
+use crate::sent::{Ended, Sent, Taken};
 
 /// A request of the host. A flush has no sectors.
 pub struct Request {
@@ -32,17 +32,15 @@ pub struct Request {
 
 /// A deferred part.
 pub struct Waiting {
-    pub(super) ticket: Ticket,
+    pub(super) sent: Sent,
     pub(super) request: Stamp,
     pub(super) sectors: Run,
-    pub(super) point: SyncPoint,
 }
 
 /// A flush, or a part of a FUA write, that waits for records.
 pub struct Settling {
     pub(super) request: Stamp,
-    pub(super) point: SyncPoint,
-    pub(super) is_flush: bool,
+    pub(super) sent: Sent,
 }
 
 impl Request {
@@ -149,9 +147,9 @@ impl World {
     pub(super) fn map(&mut self, index: usize) -> Result<(), Stop> {
         let Some(op) = self.requests[index].op else {
             self.requests[index].parts = 1;
-            let point = self.shared.sync_point();
+            let sent = Sent::flush(&self.shared);
             let request = self.requests[index].id;
-            self.submit(OpKind::HostFlush { request, point });
+            self.submit(OpKind::HostFlush { request, sent });
             return Ok(());
         };
         let id = self.requests[index].id;
@@ -171,9 +169,9 @@ impl World {
     }
 
     fn map_part(&mut self, index: usize, op: HostOp) -> Result<(), Stop> {
-        // Noted before the maps are looked at.
-        let point = self.shared.sync_point();
         let request = &mut self.requests[index];
+        // Noted before the maps are looked at.
+        let mut sent = Sent::new(&self.shared, op, request.fua);
         let planned = Planned {
             op,
             sectors: request.unmapped,
@@ -184,25 +182,25 @@ impl World {
         let part = Run::new(request.unmapped.start(), plan.sectors);
         request.unmapped = Run::between(part.end(), request.unmapped.end());
         request.parts += 1;
-        let (id, fua) = (request.id, request.fua);
-        let stamp = request.stamp();
+        let id = request.id;
         self.trace(|| format!("request {id} part {part:?} {:?}", plan.route));
         match (plan.route, op) {
-            (Route::Source | Route::Clone, HostOp::Read) => self.submit(OpKind::HostRead {
+            (Route::Source | Route::Clone, HostOp::Read) => {
+                if plan.route == Route::Clone {
+                    sent.to_clone();
+                }
+                self.submit(OpKind::HostRead {
+                    request: id,
+                    sectors: part,
+                    sent,
+                    wrong: None,
+                });
+            }
+            (Route::Source, _) => self.go(Waiting {
+                sent,
                 request: id,
                 sectors: part,
-                from_clone: plan.route == Route::Clone,
-                losses: point.losses,
-                wrong: None,
-            }),
-            (Route::Source, _) => self.submit(OpKind::HostWrite {
-                request: id,
-                sectors: part,
-                stamp,
-                fua,
-                ticket: None,
-                point,
-            }),
+            })?,
             (Route::Clone, _) => Err(Promise::Clone.broken("a write goes to the clone"))?,
             (Route::Complete, _) => self.part_done(id, true),
             (Route::Fail, _) => {
@@ -211,122 +209,139 @@ impl World {
                 }
                 self.part_done(id, false);
             }
-            (Route::Defer, _) => self.waiting.push(Waiting {
-                ticket: Ticket::new(Planned {
+            (Route::Defer, _) => {
+                sent.defer(Planned {
                     sectors: part,
                     ..planned
-                }),
-                request: id,
-                sectors: part,
-                point,
-            }),
+                });
+                self.waiting.push(Waiting {
+                    sent,
+                    request: id,
+                    sectors: part,
+                });
+            }
         }
         Ok(())
     }
 
-    /// An admitted part goes to the source.
-    pub(super) fn go(&mut self, waiting: Waiting) {
+    /// A part of a write goes to the source.
+    pub(super) fn go(&mut self, part: Waiting) -> Result<(), Stop> {
+        if self.engine.metadata_mode() == MetadataMode::Fail || self.during.beginning {
+            let how = "a write goes on, though nobody knows what is on the metadata device";
+            Err(Promise::Flushed.broken(how))?;
+        }
         let request = self
             .requests
             .iter()
-            .find(|r| r.id == waiting.request)
+            .find(|r| r.id == part.request)
             .expect("request is known");
         let kind = OpKind::HostWrite {
             request: request.id,
-            sectors: waiting.sectors,
+            sectors: part.sectors,
             stamp: request.stamp(),
             fua: request.fua,
-            ticket: Some(waiting.ticket),
-            point: waiting.point,
+            sent: part.sent,
         };
         self.submit(kind);
-    }
-
-    /// The source has done its part of a write.
-    pub(super) fn host_write_done(&mut self, op: Op, mut ok: bool) {
-        let OpKind::HostWrite {
-            request,
-            sectors,
-            fua,
-            ticket,
-            point,
-            ..
-        } = op.kind
-        else {
-            return;
-        };
-        match ticket {
-            Some(mut ticket) => {
-                if !ticket.is_overwrite() {
-                    self.source.complete(op.id, sectors, self.tick);
-                }
-                ok = self.engine.completed(&self.shared, &mut ticket, ok);
-            }
-            None => {
-                self.source.complete(op.id, sectors, self.tick);
-                ok = ok && !self.shared.lost_since(point.losses);
-            }
-        }
-        if ok {
-            self.oracle.part_done(sectors);
-        }
-        if !ok || !fua {
-            return self.part_done(request, ok);
-        }
-        let point = self.shared.later(point);
-        if self.shared.is_settled(point) {
-            return self.part_done(request, true);
-        }
-        self.settling.push(Settling {
-            request,
-            point,
-            is_flush: false,
-        });
-    }
-
-    /// The source has done a flush of the host's.
-    pub(super) fn host_flush_done(
-        &mut self,
-        request: Stamp,
-        point: SyncPoint,
-        ok: bool,
-    ) -> Result<(), Stop> {
-        if !ok {
-            self.source_flush_failed(false);
-            self.flush_done(request, false)?;
-            return Ok(());
-        }
-        // The fast path of a target need not ask the engine.
-        if self.rng.below(2) == 0 && self.shared.is_settled(point) {
-            return self.flush_done(request, true);
-        }
-        self.engine.flushed(point);
-        self.settling.push(Settling {
-            request,
-            point,
-            is_flush: true,
-        });
         Ok(())
     }
 
-    /// A source flush has failed, whoever sent it.
-    pub(super) fn source_flush_failed(&mut self, own: bool) {
-        self.oracle.lost(None);
-        if own {
-            self.engine.own_flush_failed(&self.shared);
-        } else {
-            self.engine.flush_failed(&self.shared);
+    /// The end of a request's I/O is seen.
+    pub(super) fn io_ended(&mut self, mut op: Op) -> Result<(), Stop> {
+        let ok = op.done == Some(true);
+        let Some(sent) = op.kind.sent_mut() else {
+            return Ok(());
+        };
+        let ended = sent.ended(&self.shared, ok);
+        let is_overwrite = sent.is_overwrite();
+        self.trace(|| format!("{op}: {ended:?}"));
+        if let (OpKind::HostWrite { sectors, .. }, false) = (&op.kind, is_overwrite) {
+            self.source.complete(op.id, *sectors, self.tick);
         }
-        self.delta.inexact();
+        match ended {
+            Ended::Answer(ok) => self.answer(op, ok),
+            Ended::Queue => {
+                self.ended.push(op);
+                Ok(())
+            }
+        }
+    }
+
+    /// The worker takes in the ends that were left to it.
+    pub(super) fn take_ended(&mut self) -> Result<(), Stop> {
+        for op in core::mem::take(&mut self.ended) {
+            self.take_one(op)?;
+        }
+        Ok(())
+    }
+
+    fn take_one(&mut self, mut op: Op) -> Result<(), Stop> {
+        let is_failed_flush = op.is_failed_flush();
+        if is_failed_flush {
+            self.stats.failed_flushes += 1;
+            self.oracle.lost(None);
+        }
+        let Some(sent) = op.kind.sent_mut() else {
+            return Ok(());
+        };
+        let taken = self.engine.take_ended(&self.shared, sent);
+        if is_failed_flush {
+            self.delta.inexact();
+        }
+        self.trace(|| format!("{op}: {taken:?}"));
+        match (taken, op.kind) {
+            (Taken::Answer(ok), kind) => self.answer(Op { kind, ..op }, ok)?,
+            (Taken::Settle, OpKind::HostFlush { request, sent }) => {
+                self.settling.push(Settling { request, sent });
+            }
+            (
+                Taken::Settle,
+                OpKind::HostWrite {
+                    request,
+                    sectors,
+                    sent,
+                    ..
+                },
+            ) => {
+                self.oracle.part_done(sectors);
+                self.settling.push(Settling { request, sent });
+            }
+            (Taken::Settle, _) => Err(Promise::Faults.broken("it waits for nothing"))?,
+        }
+        if is_failed_flush {
+            self.check_lost()?;
+        }
+        Ok(())
+    }
+
+    /// A request, or a part of it, is answered.
+    fn answer(&mut self, op: Op, ok: bool) -> Result<(), Stop> {
+        match op.kind {
+            OpKind::HostRead { request, wrong, .. } => {
+                if let (true, Some(broken)) = (ok, wrong) {
+                    return Err(broken.into());
+                }
+                self.part_done(request, ok);
+            }
+            OpKind::HostWrite {
+                request, sectors, ..
+            } => {
+                if ok {
+                    self.oracle.part_done(sectors);
+                }
+                self.part_done(request, ok);
+            }
+            OpKind::HostFlush { request, .. } => self.flush_done(request, ok)?,
+            OpKind::OwnFlush { .. } | OpKind::Copy { .. } | OpKind::Commit { .. } => {}
+        }
+        Ok(())
     }
 
     /// Looks at what waits for records.
     pub(super) fn settle(&mut self) -> Result<(), Stop> {
         for settling in core::mem::take(&mut self.settling) {
-            let settled = self
-                .engine
-                .settle(&self.shared, settling.point, settling.is_flush);
-            match (settled, settling.is_flush) {
+            let settled = self.engine.settle(&self.shared, &settling.sent);
+            match (settled, settling.sent.is_flush()) {
                 (Settled::Waiting, _) => self.settling.push(settling),
                 (settled, true) => {
                     self.flush_done(settling.request, settled == Settled::Durable)?
@@ -347,16 +362,22 @@ impl World {
             self.oracle.flush_failed(id);
             return Ok(());
         }
+        self.oracle.flush_succeeded(id);
+        self.check_lost()
+    }
+
+    /// Once the target knows what was lost.
+    fn check_lost(&mut self) -> Result<(), Stop> {
+        if self.is_unaware() {
+            return Ok(());
+        }
         let mapped = Mapped {
             shared: &self.shared,
             geometry: &self.geometry,
             source: &self.source,
             clone: &self.clone,
         };
-        let told = self
-            .oracle
-            .flush_succeeded(id, |sector| mapped.read(sector));
-        Ok(told?)
+        Ok(self.oracle.check_lost(|sector| mapped.read(sector))?)
     }
 
     /// A part of a request is done.

@@ -6,7 +6,7 @@ use super::disk::Fate;
 use super::params::Params;
 use super::promise::Stop;
 use super::world::World;
-use crate::checkpoint::Purpose;
+use crate::checkpoint::{Checkpoint, Purpose, Step};
 use crate::format::fingerprint::Fingerprint;
 use crate::format::layout::{JOURNAL_BLOCKS, SUPERBLOCKS};
 use crate::format::superblock::Superblock;
@@ -26,21 +26,6 @@ pub fn fingerprint() -> Fingerprint {
 /// Sectors of the clone.
 const CLONE_SECTORS: u64 = 1 << 30;
 
-/// A running checkpoint: what is written next.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Stage {
-    Map(u64),
-    Table(u64),
-    Superblock,
-}
-
-/// A checkpoint under way.
-#[derive(Clone, Copy, Debug)]
-pub struct Checkpoint {
-    purpose: Purpose,
-    stage: Stage,
-}
-
 /// How a step of a checkpoint ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Progress {
@@ -50,16 +35,6 @@ pub enum Progress {
     Done,
     /// A write has failed.
     Failed,
-}
-
-impl Checkpoint {
-    /// Begins one.
-    pub fn new(purpose: Purpose) -> Self {
-        Self {
-            purpose,
-            stage: Stage::Map(0),
-        }
-    }
 }
 
 /// What was loaded.
@@ -135,14 +110,13 @@ impl World {
         let clone = fingerprint();
         self.engine
             .format(&self.shared, uuid, clone, self.identical);
-        self.checkpoint_now(Purpose::Suspended)?;
-        self.checkpoint_now(Purpose::Activated)?;
+        self.checkpoint_now(Checkpoint::new(Purpose::Suspended))?;
+        self.checkpoint_now(Checkpoint::activation(None))?;
         Ok(())
     }
 
     /// A whole checkpoint, while the worker does nothing else. Returns whether it is durable.
-    pub(super) fn checkpoint_now(&mut self, purpose: Purpose) -> Result<bool, Stop> {
-        let mut checkpoint = Checkpoint::new(purpose);
+    pub(super) fn checkpoint_now(&mut self, mut checkpoint: Checkpoint) -> Result<bool, Stop> {
         self.checkpoint = Some(checkpoint);
         loop {
             let progress = self.checkpoint_step(&mut checkpoint)?;
@@ -153,50 +127,24 @@ impl World {
         }
     }
 
-    /// Writes the next block of a checkpoint.
+    /// The next step of a checkpoint.
     pub(super) fn checkpoint_step(&mut self, ckpt: &mut Checkpoint) -> Result<Progress, Stop> {
         let mut block = [0; BLOCK];
-        match ckpt.stage {
-            Stage::Map(from) => match self.engine.checkpoint_map(&self.shared, from, &mut block) {
-                Some((entry, place)) => {
-                    ckpt.stage = Stage::Map(entry + 1);
-                    self.meta_write(place, block, false)
-                }
-                None => {
-                    ckpt.stage = Stage::Table(0);
-                    Ok(Progress::More)
-                }
-            },
-            Stage::Table(index) => match self.engine.checkpoint_table(index, &mut block) {
-                Some(place) => {
-                    ckpt.stage = Stage::Table(index + 1);
-                    self.meta_write(place, block, false)
-                }
-                None => {
-                    ckpt.stage = Stage::Superblock;
-                    Ok(Progress::More)
-                }
-            },
-            Stage::Superblock => {
-                let place = self.engine.checkpoint_superblock(ckpt.purpose, &mut block);
-                if !self.meta_flush()? {
-                    return Ok(Progress::Failed);
-                }
-                match self.meta_write(place, block, true)? {
-                    Progress::More => Ok(Progress::Done),
-                    other => Ok(other),
-                }
-            }
+        let ok = match ckpt.next(&mut self.engine, &self.shared, &mut block) {
+            Step::Write(place) => self.meta_write(place, block, false)?,
+            Step::WriteFua(place) => self.meta_write(place, block, true)?,
+            Step::Flush => self.meta_flush()?,
+            Step::Done => return Ok(Progress::Done),
+        };
+        if ok {
+            return Ok(Progress::More);
         }
+        self.engine.checkpoint_failed(&self.shared, ckpt);
+        Ok(Progress::Failed)
     }
 
     /// Writes one block and waits for it. A crash may come at any point.
-    pub(super) fn meta_write(
-        &mut self,
-        place: u64,
-        block: Block,
-        fua: bool,
-    ) -> Result<Progress, Stop> {
+    fn meta_write(&mut self, place: u64, block: Block, fua: bool) -> Result<bool, Stop> {
         let block = Rc::new(block);
         self.trace(|| format!("metadata write {place} fua {fua}"));
         self.meta_coming = Some((place, block.clone()));
@@ -211,7 +159,7 @@ impl World {
             } else {
                 self.meta.write_torn(place, &block, fate, &mut self.rng);
             }
-            return Ok(Progress::Failed);
+            return Ok(false);
         }
         if fua {
             self.meta.write_fua(place, block);
@@ -219,7 +167,7 @@ impl World {
             self.meta.write(place, block);
         }
         self.crash_here()?;
-        Ok(Progress::More)
+        Ok(true)
     }
 
     fn meta_flush(&mut self) -> Result<bool, Stop> {
@@ -234,20 +182,6 @@ impl World {
         }
         self.crash_here()?;
         Ok(ok)
-    }
-
-    /// Takes the metadata up after a load or a resume; returns whether that is durable.
-    pub(super) fn activate(&mut self, torn: Option<u64>) -> Result<bool, Stop> {
-        if let Some(place) = torn {
-            if self.meta_write(place, [0; BLOCK], true)? == Progress::Failed {
-                return Ok(false);
-            }
-        }
-        let active = self.checkpoint_now(Purpose::Activated)?;
-        if !active {
-            self.engine.checkpoint_failed(&self.shared);
-        }
-        Ok(active)
     }
 
     /// Whether anything can be recorded.

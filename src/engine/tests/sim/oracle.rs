@@ -108,6 +108,9 @@ pub struct Oracle {
     window: Run,
     sectors: Vec<Sector>,
     flushes: Vec<Flush>,
+    /// Flushes that have succeeded while the target did not know yet of a later one that has failed:
+    /// when they were submitted.
+    unchecked: Vec<u64>,
     reads: Vec<Read>,
 }
 
@@ -139,6 +142,7 @@ impl Oracle {
             window,
             sectors: vec![sector; window.len() as usize],
             flushes: Vec::new(),
+            unchecked: Vec::new(),
             reads: Vec::new(),
         }
     }
@@ -241,22 +245,33 @@ impl Oracle {
         });
     }
 
-    /// It has succeeded: whatever was acknowledged before it was submitted is durable, and must be
-    /// there.
-    pub fn flush_succeeded(&mut self, id: Stamp, visible: impl Fn(u64) -> Stamp) -> Holds {
+    /// It has succeeded: whatever was acknowledged before it was submitted is durable. It must be
+    /// there too, at the next [`Oracle::check_lost`].
+    pub fn flush_succeeded(&mut self, id: Stamp) {
         let place = self.flushes.iter().position(|flush| flush.id == id);
         let flush = self.flushes.swap_remove(place.expect("flush is known"));
-        for (i, (sector, set)) in self.sectors.iter_mut().zip(&flush.sets).enumerate() {
-            if !sector.lost.is_empty() && sector.in_flight == 0 && sector.acknowledged <= flush.at {
-                let at = self.window.start() + i as u64;
-                if !sector.current.allows(visible(at)) {
+        for (sector, set) in self.sectors.iter_mut().zip(&flush.sets) {
+            sector.durable.meet(set);
+        }
+        self.unchecked.push(flush.at);
+    }
+
+    /// The target knows of every source flush that has failed: what the host believes to be durable
+    /// must be there.
+    pub fn check_lost(&mut self, visible: impl Fn(u64) -> Stamp) -> Holds {
+        for at in core::mem::take(&mut self.unchecked) {
+            for (sector, i) in self.sectors.iter_mut().zip(self.window.start()..) {
+                let lost = !sector.lost.is_empty() && sector.in_flight == 0;
+                if !lost || sector.acknowledged > at {
+                    continue;
+                }
+                if !sector.current.allows(visible(i)) {
                     return Err(Promise::Faults.broken(format!(
-                        "sector {at} was lost by a failed source flush, and the host's next flush {id} succeeded"
+                        "sector {i} was lost by a failed source flush, and the host's next flush, of {at}, succeeded"
                     )));
                 }
                 sector.lost = Set::default();
             }
-            sector.durable.meet(set);
         }
         Ok(())
     }
@@ -389,6 +404,7 @@ impl Oracle {
     /// has begun. Nothing is in flight.
     pub fn settle(&mut self, content: impl Fn(u64) -> Stamp) {
         self.flushes.clear();
+        self.unchecked.clear();
         self.reads.clear();
         for (i, sector) in self.sectors.iter_mut().enumerate() {
             let stamp = content(self.window.start() + i as u64);

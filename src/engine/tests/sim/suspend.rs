@@ -4,13 +4,13 @@
 
 use super::devices::OpKind;
 use super::disk::CloneDisk;
-use super::meta::{self, Progress};
+use super::meta;
 use super::params::Faults;
 use super::promise::{Holds, Promise, Stop};
 use super::world::World;
-use crate::checkpoint::Purpose;
-use crate::format::BLOCK;
+use crate::checkpoint::{Checkpoint, Purpose};
 use crate::maps::{Mode, Role};
+use crate::sent::Sent;
 
 /// More rounds than this mean that somebody waits for ever.
 const PATIENCE: u32 = 20_000;
@@ -43,7 +43,7 @@ impl World {
             return self.reload();
         }
         if self.recordable() {
-            let _ = self.activate(None)?;
+            let _ = self.checkpoint_now(Checkpoint::activation(None))?;
         }
         self.engine.quiesce(false);
         Ok(())
@@ -53,7 +53,8 @@ impl World {
     fn pass(&mut self) -> Result<(), Stop> {
         self.now += 10_000_000;
         self.map_rest()?;
-        self.admit();
+        self.take_ended()?;
+        self.admit()?;
         self.commit();
         self.advance_checkpoint()?;
         self.own_flush();
@@ -86,8 +87,8 @@ impl World {
         self.until(Self::is_idle)?;
         for _ in 0..ROUNDS {
             if self.engine.has_uncommitted(&self.shared) {
-                let point = self.shared.sync_point();
-                self.submit(OpKind::OwnFlush { point });
+                let sent = Sent::own_flush(&self.shared);
+                self.submit(OpKind::OwnFlush { sent });
                 self.until(Self::is_committed)?;
             }
         }
@@ -105,7 +106,8 @@ impl World {
     }
 
     fn is_idle(&self) -> bool {
-        self.ops.is_empty() && self.checkpoint.is_none() && !self.engine.is_copying()
+        let nothing_ends = self.ops.is_empty() && self.ended.is_empty();
+        nothing_ends && self.checkpoint.is_none() && !self.engine.is_copying()
     }
 
     /// Nothing is left that could be recorded without another flush.
@@ -119,8 +121,8 @@ impl World {
     }
 
     fn checkpoint_suspended(&mut self) -> Result<(), Stop> {
-        if self.recordable() && !self.checkpoint_now(Purpose::Suspended)? {
-            self.engine.checkpoint_failed(&self.shared);
+        if self.recordable() {
+            self.checkpoint_now(Checkpoint::new(Purpose::Suspended))?;
         }
         Ok(())
     }
@@ -130,15 +132,16 @@ impl World {
             return Ok(());
         }
         self.trace(|| "start_restore".into());
-        let mut block = [0; BLOCK];
-        let place = self.engine.begin_restore(&self.shared, &mut block);
-        self.during.beginning = self.shared.maps.count(Role::Cdm) > 0;
-        let ok = self.meta_write(place, block, true)? == Progress::More;
-        self.engine.restore_begun(&self.shared, ok);
-        if ok {
+        let delta = self.shared.maps.count(Role::Cdm) > 0;
+        self.during.beginning = delta;
+        let checkpoint = self.engine.begin_restore(&self.shared);
+        if self.checkpoint_now(checkpoint)? {
             self.during.beginning = false;
             self.stats.restores += 1;
-            if self.shared.maps.state().mode == Mode::Restoring {
+            if delta != (self.shared.maps.state().mode == Mode::Restoring) {
+                Err(Promise::Reads.broken("start_restore has succeeded, and there is no restore"))?;
+            }
+            if delta {
                 self.delta.begun();
                 let clone = &self.clone;
                 self.oracle.settle(|sector| clone.read(sector));
@@ -157,14 +160,12 @@ impl World {
         self.source.flush_all();
         self.clone = CloneDisk::copy_of(&self.source);
         let fingerprint = meta::fingerprint();
-        self.engine.assume_identical(&self.shared, fingerprint);
+        let checkpoint = self.engine.assume_identical(&self.shared, fingerprint);
         self.during.assuming = true;
-        let done = self.checkpoint_now(Purpose::Suspended)?;
+        let done = self.checkpoint_now(checkpoint)?;
         self.during.assuming = false;
         if done {
             self.delta.fill(false);
-        } else {
-            self.engine.mode_unknown(&self.shared);
         }
         Ok(())
     }

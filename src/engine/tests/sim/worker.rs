@@ -3,31 +3,30 @@
 //! What the target's worker does, one small step at a time.
 
 use super::devices::{Op, OpKind};
-use super::host::Waiting;
-use super::meta::{Checkpoint, Progress};
+use super::meta::Progress;
 use super::promise::Stop;
 use super::world::World;
-use crate::checkpoint::Purpose;
+use crate::checkpoint::{Checkpoint, Purpose};
 use crate::copier::{Copy, CopyResult};
 use crate::copying::{Background, CopyOutcome};
 use crate::flushes::FlushNeed;
 use crate::format::BLOCK;
 use crate::journal::{Commit, Written};
 use crate::requests::Admission;
+use crate::sent::Sent;
 use std::rc::Rc;
 
 impl World {
     /// Asks for every deferred part what it may do now, in order.
-    pub(super) fn admit(&mut self) {
+    pub(super) fn admit(&mut self) -> Result<(), Stop> {
         for mut waiting in core::mem::take(&mut self.waiting) {
-            let admission = self
-                .engine
-                .admit(&self.shared, &mut waiting.ticket, self.now);
+            let ticket = waiting.sent.ticket_mut().expect("it was deferred");
+            let admission = self.engine.admit(&self.shared, ticket, self.now);
             if admission != Admission::Wait {
                 self.trace(|| format!("request {} {admission:?}", waiting.request));
             }
             match admission {
-                Admission::Go => self.go(waiting),
+                Admission::Go => self.go(waiting)?,
                 Admission::Complete => self.part_done(waiting.request, true),
                 Admission::Fail => self.part_done(waiting.request, false),
                 Admission::Wait => self.waiting.push(waiting),
@@ -37,6 +36,7 @@ impl World {
                 }
             }
         }
+        Ok(())
     }
 
     /// Group commit, and checkpoints when they are due, or at any time.
@@ -72,7 +72,7 @@ impl World {
         match self.checkpoint_step(&mut checkpoint)? {
             Progress::More => self.checkpoint = Some(checkpoint),
             Progress::Done => self.stats.checkpoints += 1,
-            Progress::Failed => self.engine.checkpoint_failed(&self.shared),
+            Progress::Failed => {}
         }
         Ok(())
     }
@@ -80,13 +80,14 @@ impl World {
     /// A source flush of the target's own, if one is due.
     pub(super) fn own_flush(&mut self) {
         let under_way = |op: &Op| matches!(op.kind, OpKind::OwnFlush { .. });
-        if self.ops.iter().any(under_way) {
+        if self.ops.iter().chain(&self.ended).any(under_way) {
             return;
         }
-        let waited_for = self.settling.iter().any(|settling| !settling.is_flush);
+        let mut settling = self.settling.iter();
+        let waited_for = settling.any(|settling| !settling.sent.is_flush());
         if self.engine.flush_need(&self.shared, self.now, waited_for) == FlushNeed::Now {
-            let point = self.shared.sync_point();
-            self.submit(OpKind::OwnFlush { point });
+            let sent = Sent::own_flush(&self.shared);
+            self.submit(OpKind::OwnFlush { sent });
         }
     }
 
@@ -122,8 +123,8 @@ impl World {
             .engine
             .copy_done(&self.shared, copy.job, result, self.now);
         if let CopyOutcome::Failed(extents) = outcome {
-            let fail = |waiting: &mut Waiting| waiting.ticket.copy_failed(extents);
-            self.waiting.iter_mut().for_each(fail);
+            let tickets = self.waiting.iter_mut().filter_map(|w| w.sent.ticket_mut());
+            tickets.for_each(|ticket| ticket.copy_failed(extents));
         }
     }
 

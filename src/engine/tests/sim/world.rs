@@ -3,16 +3,17 @@
 //! All of it together, and the choice of the next step.
 
 use super::delta::Delta;
-use super::devices::{is_flush, Op, OpKind};
+use super::devices::{Op, OpKind};
 use super::disk::{CloneDisk, DataDisk, MetaDisk, Stamp};
 use super::host::{Request, Settling, Waiting};
 use super::life::Life;
-use super::meta::{self, Checkpoint};
+use super::meta;
 use super::oracle::Oracle;
 use super::params::Params;
 use super::promise::{Broken, Promise, Stop};
 use super::rng::Rng;
 use super::stats::Stats;
+use crate::checkpoint::Checkpoint;
 use crate::format::Block;
 use crate::geometry::Geometry;
 use crate::machine::{Engine, Shared};
@@ -51,6 +52,8 @@ pub struct World {
     pub(super) waiting: Vec<Waiting>,
     pub(super) settling: Vec<Settling>,
     pub(super) ops: Vec<Op>,
+    /// What has ended and is left to the worker.
+    pub(super) ended: Vec<Op>,
     pub(super) checkpoint: Option<Checkpoint>,
     pub(super) identical: bool,
     /// What is under way beside requests, for crash points.
@@ -137,6 +140,7 @@ impl World {
             waiting: Vec::new(),
             settling: Vec::new(),
             ops: Vec::new(),
+            ended: Vec::new(),
             checkpoint: None,
             identical,
             during: During::default(),
@@ -231,8 +235,9 @@ impl World {
             return Err(Stop::Crash);
         }
         match self.rng.below(1000 + self.params.host) {
-            0..=449 => self.progress()?,
-            450..=549 => self.admit(),
+            0..=399 => self.progress()?,
+            400..=449 => self.take_ended()?,
+            450..=549 => self.admit()?,
             550..=679 => self.commit(),
             680..=719 => self.own_flush(),
             720..=819 => self.background(),
@@ -281,7 +286,7 @@ impl World {
         if self.ops.is_empty() {
             return Ok(());
         }
-        let mut i = self.rng.below(self.ops.len() as u64) as usize;
+        let i = self.rng.below(self.ops.len() as u64) as usize;
         if self.ops[i].done.is_none() {
             self.execute(i);
             if self.params.each_write {
@@ -291,45 +296,11 @@ impl World {
                 return Ok(());
             }
         }
-        // Flushes that have failed are taken in first.
-        if is_flush(&self.ops[i]) {
-            let failed = |op: &Op| is_flush(op) && op.done == Some(false);
-            i = self.ops.iter().position(failed).unwrap_or(i);
-        }
         let op = self.ops.remove(i);
-        self.report(op)
-    }
-
-    /// The target learns how an operation ended.
-    fn report(&mut self, op: Op) -> Result<(), Stop> {
-        let ok = op.done == Some(true);
         match op.kind {
-            OpKind::HostRead {
-                request,
-                from_clone,
-                losses,
-                wrong,
-                ..
-            } => {
-                let ok = ok && (from_clone || !self.shared.lost_since(losses));
-                if let (true, Some(broken)) = (ok, wrong) {
-                    return Err(broken.into());
-                }
-                self.part_done(request, ok);
-            }
-            OpKind::HostWrite { .. } => self.host_write_done(op, ok),
-            OpKind::HostFlush { request, point } => {
-                self.stats.failed_flushes += u64::from(!ok);
-                self.host_flush_done(request, point, ok)?;
-            }
-            OpKind::OwnFlush { point } if ok => self.engine.flushed(point),
-            OpKind::OwnFlush { .. } => {
-                self.trace(|| "own flush fails".into());
-                self.stats.failed_flushes += 1;
-                self.source_flush_failed(true);
-            }
             OpKind::Copy { .. } => self.copy_done(op),
             OpKind::Commit { .. } => self.commit_done(op),
+            _ => return self.io_ended(op),
         }
         Ok(())
     }
@@ -346,8 +317,8 @@ impl World {
 
     /// A source flush has failed, and the engine does not know yet: what was copied may be gone.
     pub(super) fn is_unaware(&self) -> bool {
-        let failed = |op: &Op| is_flush(op) && op.done == Some(false);
-        self.ops.iter().any(failed)
+        let mut under_way = self.ops.iter().chain(&self.ended);
+        under_way.any(Op::is_failed_flush)
     }
 
     /// Says what is done, if it is to be told.

@@ -1,0 +1,84 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! How a restore begins, and how source and clone are declared identical. The device is suspended,
+//! so one checkpoint says it all. How a restore ends is in [`journal`](super::journal).
+
+use super::checkpoint::{Checkpoint, Purpose};
+use super::format::fingerprint::Fingerprint;
+use super::format::table::Entry;
+use super::machine::{Engine, MetadataMode, Shared};
+use super::maps::{Mode, Role, State};
+use super::storage::Storage;
+
+/// Why a restore cannot begin.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum CannotBegin {
+    /// Nothing is loaded.
+    Unloaded,
+    /// One runs.
+    Already,
+    /// Nothing can be recorded.
+    ReadOnly,
+}
+
+impl<S: Storage> Engine<S> {
+    /// Whether a restore may begin.
+    pub fn can_begin_restore(&self, shared: &Shared<S>) -> Result<(), CannotBegin> {
+        match shared.maps.state().mode {
+            Mode::Unloaded => Err(CannotBegin::Unloaded),
+            Mode::Restoring => Err(CannotBegin::Already),
+            Mode::Tracking if self.metadata_mode != MetadataMode::ReadWrite => {
+                Err(CannotBegin::ReadOnly)
+            }
+            Mode::Tracking => Ok(()),
+        }
+    }
+
+    /// Begins a restore, with the checkpoint that is returned: one superblock, constant time. With an
+    /// empty delta map it begins and finishes at once; both maps are empty, so the roles do not matter.
+    pub fn begin_restore(&mut self, shared: &Shared<S>) -> Checkpoint {
+        let delta = shared.maps.count(Role::Cdm);
+        self.superblock.begun_with = delta;
+        self.superblock.mode = if delta == 0 {
+            Mode::Tracking
+        } else {
+            Mode::Restoring
+        };
+        Checkpoint::new(Purpose::Begun)
+    }
+
+    /// That is durable.
+    pub(super) fn restore_begun(&mut self, shared: &Shared<S>) {
+        let state = shared.maps.state();
+        shared.maps.set_state(State {
+            mode: self.superblock.mode,
+            ..state
+        });
+        self.copier.reset();
+        if self.superblock.mode == Mode::Tracking {
+            self.event = true;
+        }
+    }
+
+    /// The delta map becomes empty, because the caller has just made the clone, with the checkpoint
+    /// that is returned. The source must have been flushed.
+    pub fn assume_identical(&mut self, shared: &Shared<S>, clone: Fingerprint) -> Checkpoint {
+        self.superblock.clone = clone;
+        self.fill_map(shared, Role::Cdm, Entry::ZEROS);
+        Checkpoint::new(Purpose::Identical)
+    }
+
+    /// Gives every block of the map in `role` the same content.
+    pub(super) fn fill_map(&mut self, shared: &Shared<S>, role: Role, content: Entry) {
+        let number = shared.maps.number(role);
+        for index in 0..self.layout.map_blocks() {
+            let entry = self.layout.entry(number, index);
+            self.load_uniform(shared, entry, content == Entry::ONES);
+            if let Some(entry) = self.table.get_mut(entry as usize) {
+                *entry = content;
+            }
+        }
+        shared.maps.recount();
+        self.table_changed = true;
+    }
+}

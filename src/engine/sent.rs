@@ -1,0 +1,233 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! A request from when it is mapped until it is answered: what is noted before its I/O, and what
+//! follows from the end of that.
+//!
+//! The end is seen first without a lock, perhaps in a hard interrupt: [`Sent::ended`]. Most requests
+//! are answered there. The others (overwrites, flushes and FUA writes with something to wait for) are
+//! taken in by the worker, [`Engine::take_ended`], and those that wait for records are asked again
+//! with [`Engine::settle`].
+
+use super::flushes::Settled;
+use super::machine::{Engine, Shared, SyncPoint};
+use super::plan::{Op, Request};
+use super::requests::Ticket;
+use super::storage::Storage;
+use super::turns::{Others, Turn};
+
+/// What a request is, as far as its end is concerned.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+enum Kind {
+    /// It reads or changes the source.
+    #[default]
+    Source,
+    /// It reads the clone.
+    Clone,
+    /// A source flush of the host's.
+    Flush(Turn),
+    /// A source flush of the target's own.
+    OwnFlush(Turn),
+}
+
+/// A request under way.
+#[derive(Debug, Default)]
+pub struct Sent {
+    kind: Kind,
+    /// It was deferred.
+    ticket: Option<Ticket>,
+    /// A flush or FUA write: what it waits for behind its I/O.
+    sync: Option<SyncPoint>,
+    /// Losses when it was mapped, see [`Shared::lost_since`].
+    losses: u64,
+    /// Its I/O has failed, or was in vain.
+    failed: bool,
+}
+
+/// What follows from the end of a request's I/O.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Ended {
+    /// It is answered: whether it has succeeded.
+    Answer(bool),
+    /// It is the worker's: [`Engine::take_ended`].
+    Queue,
+}
+
+/// What follows when the worker has taken in the end of a request.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Taken {
+    /// It is answered: whether it has succeeded.
+    Answer(bool),
+    /// It waits for records: [`Engine::settle`].
+    Settle,
+}
+
+impl Sent {
+    /// A request with sectors. To be noted **before** the maps are looked at for it: what is lost from
+    /// here on concerns it.
+    pub fn new<S: Storage>(shared: &Shared<S>, op: Op, fua: bool) -> Self {
+        let sync = (fua && op != Op::Read).then(|| shared.fua_point());
+        Self {
+            losses: sync.map_or_else(|| shared.losses(), SyncPoint::losses),
+            sync,
+            ..Self::default()
+        }
+    }
+
+    /// A source flush of the host's, that is sent now.
+    pub fn flush<S: Storage>(shared: &Shared<S>) -> Self {
+        Self::any_flush(shared, Kind::Flush)
+    }
+
+    /// A source flush of the target's own, that is sent now.
+    pub fn own_flush<S: Storage>(shared: &Shared<S>) -> Self {
+        Self::any_flush(shared, Kind::OwnFlush)
+    }
+
+    fn any_flush<S: Storage>(shared: &Shared<S>, kind: impl Fn(Turn) -> Kind) -> Self {
+        Self {
+            kind: kind(shared.turns.start()),
+            sync: Some(shared.sync_point()),
+            ..Self::default()
+        }
+    }
+
+    /// It reads the clone.
+    pub fn to_clone(&mut self) {
+        self.kind = Kind::Clone;
+    }
+
+    /// It was deferred, as this request.
+    pub fn defer(&mut self, request: Request) {
+        self.ticket = Some(Ticket::new(request));
+    }
+
+    /// Its ticket, if it was deferred.
+    pub fn ticket_mut(&mut self) -> Option<&mut Ticket> {
+        self.ticket.as_mut()
+    }
+
+    /// Whether it is a source flush, and has no sectors.
+    pub fn is_flush(&self) -> bool {
+        matches!(self.kind, Kind::Flush(_) | Kind::OwnFlush(_))
+    }
+
+    /// Whether it reads the clone.
+    pub fn is_from_clone(&self) -> bool {
+        self.kind == Kind::Clone
+    }
+
+    /// Whether it is a write that overwrites unrestored extents.
+    pub fn is_overwrite(&self) -> bool {
+        self.ticket.as_ref().is_some_and(Ticket::is_overwrite)
+    }
+
+    /// Takes the end of its I/O. Any context, without a lock.
+    pub fn ended<S: Storage>(&mut self, shared: &Shared<S>, ok: bool) -> Ended {
+        match self.kind {
+            Kind::Flush(turn) => self.flush_ended(shared, turn, ok, true),
+            Kind::OwnFlush(turn) => self.flush_ended(shared, turn, ok, false),
+            Kind::Source | Kind::Clone => self.data_ended(shared, ok),
+        }
+    }
+
+    fn flush_ended<S: Storage>(
+        &mut self,
+        shared: &Shared<S>,
+        turn: Turn,
+        ok: bool,
+        of_host: bool,
+    ) -> Ended {
+        self.failed = !ok;
+        if !ok {
+            shared.note_failed_flush();
+        }
+        // Behind the failure: who finds nobody under way finds that noted.
+        let alone = shared.turns.end(turn) == Others::None;
+        match self.sync {
+            Some(point) if ok && of_host && alone && shared.is_settled(point) => {
+                Ended::Answer(true)
+            }
+            _ => Ended::Queue,
+        }
+    }
+
+    fn data_ended<S: Storage>(&mut self, shared: &Shared<S>, ok: bool) -> Ended {
+        self.failed = !ok || self.is_lost(shared);
+        if self.is_overwrite() {
+            return Ended::Queue;
+        }
+        match self.sync {
+            Some(_) if !self.failed => self.fua_ended(shared),
+            _ => Ended::Answer(!self.failed),
+        }
+    }
+
+    /// A FUA write waits for all that was recorded for its extents until now.
+    fn fua_ended<S: Storage>(&mut self, shared: &Shared<S>) -> Ended {
+        self.wait_longer(shared);
+        match self.sync {
+            Some(point) if !shared.is_settled(point) => Ended::Queue,
+            _ => Ended::Answer(true),
+        }
+    }
+
+    fn wait_longer<S: Storage>(&mut self, shared: &Shared<S>) {
+        self.sync = self.sync.map(|point| shared.later(point));
+    }
+
+    /// Whether a source flush that failed may have taken along what it has written to the source, or
+    /// have changed what it has read there. Overwrites are judged by the worker.
+    fn is_lost<S: Storage>(&self, shared: &Shared<S>) -> bool {
+        match &self.ticket {
+            Some(ticket) => !ticket.is_overwrite() && ticket.is_lost(shared),
+            None => self.kind == Kind::Source && shared.lost_since(self.losses),
+        }
+    }
+}
+
+impl<S: Storage> Engine<S> {
+    /// Takes in the end of a request's I/O that was not answered there. In any order.
+    pub fn take_ended(&mut self, shared: &Shared<S>, sent: &mut Sent) -> Taken {
+        match (sent.kind, sent.sync) {
+            (Kind::Flush(_), Some(point)) if sent.failed => {
+                self.flush_failed(shared);
+                // With this the host is told of what was lost, if it was lost before.
+                self.settle_at(shared, point, true);
+                Taken::Answer(false)
+            }
+            (Kind::OwnFlush(_), _) if sent.failed => {
+                self.own_flush_failed(shared);
+                Taken::Answer(false)
+            }
+            (Kind::Flush(_), Some(point)) => {
+                sent.sync = Some(self.flush_succeeded(shared, point));
+                Taken::Settle
+            }
+            (Kind::OwnFlush(_), Some(point)) => {
+                self.flush_succeeded(shared, point);
+                Taken::Answer(true)
+            }
+            _ => self.take_data(shared, sent),
+        }
+    }
+
+    fn take_data(&mut self, shared: &Shared<S>, sent: &mut Sent) -> Taken {
+        let mut ok = !sent.failed;
+        if let Some(ticket) = sent.ticket.as_mut() {
+            ok = self.completed(shared, ticket, ok);
+            // A FUA overwrite also waits for its own record, which has just been queued.
+            sent.wait_longer(shared);
+        }
+        if ok && sent.sync.is_some() {
+            Taken::Settle
+        } else {
+            Taken::Answer(ok)
+        }
+    }
+
+    /// How a request that waits for records stands.
+    pub fn settle(&mut self, shared: &Shared<S>, sent: &Sent) -> Settled {
+        let point = sent.sync.unwrap_or_default();
+        self.settle_at(shared, point, sent.is_flush())
+    }
+}

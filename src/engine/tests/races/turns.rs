@@ -1,0 +1,100 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! When the success of a source flush may be believed, while the end of another one, which has
+//! failed and dropped what both should have made durable, is still on its way.
+
+use super::atomic::Without;
+use super::{fails, holds, restoring, spawn, Shared};
+use crate::clears::{Cause, Clear};
+use crate::run::Run;
+use crate::sent::{Ended, Sent};
+use crate::turns::Turn;
+use loom::sync::Arc;
+
+const FIRST: Run = Run::one(0);
+const COPIED: Clear = Clear {
+    run: FIRST,
+    cause: Cause::Copied,
+};
+
+/// The worker takes in a success, while the failure is seen on another processor.
+fn covered(failed: fn(&Shared, Turn)) {
+    let (mut engine, shared) = restoring(FIRST, Run::EMPTY);
+    engine.cleared(&shared, COPIED);
+    let (early, late) = (shared.turns.start(), shared.turns.start());
+    let point = shared.sync_point();
+    shared.turns.end(late);
+    let shared = Arc::new(shared);
+    let failure = {
+        let shared = shared.clone();
+        spawn(1, move || failed(&shared, early))
+    };
+    engine.flush_succeeded(&shared, point);
+    let covered = engine.clears.covered();
+    failure.join().expect("no panic");
+    assert_eq!(covered, 0, "covered by a flush with empty hands");
+    engine.flush_failed(&shared);
+    assert_eq!(engine.clears.covered(), 1, "it waits for ever");
+}
+
+fn noted_then_ended() {
+    covered(|shared, turn| {
+        shared.note_failed_flush();
+        shared.turns.end(turn);
+    });
+}
+
+fn ended_then_noted() {
+    covered(|shared, turn| {
+        shared.turns.end(turn);
+        shared.note_failed_flush();
+    });
+}
+
+#[test]
+fn a_success_waits_for_who_was_under_way() {
+    holds(noted_then_ended);
+    fails("empty hands", Without::Acquire, noted_then_ended);
+    fails("empty hands", Without::Release, noted_then_ended);
+    fails("empty hands", Without::Nothing, ended_then_noted);
+}
+
+/// A flush of the host's ends well, while the target's own, which has failed, ends on another
+/// processor: nobody may answer it before the worker has heard of that.
+fn answered(end: fn(&mut Sent, &Shared) -> Ended) {
+    let (_, shared) = restoring(Run::EMPTY, FIRST);
+    let (mut own, mut hosts) = (Sent::own_flush(&shared), Sent::flush(&shared));
+    let shared = Arc::new(shared);
+    let failure = {
+        let shared = shared.clone();
+        spawn(1, move || {
+            own.ended(&shared, false);
+        })
+    };
+    let ended = end(&mut hosts, &shared);
+    failure.join().expect("no panic");
+    assert_eq!(ended, Ended::Queue, "answered behind a failed flush");
+}
+
+fn as_it_is() {
+    answered(|sent, shared| sent.ended(shared, true));
+}
+
+/// Who looks at failures before it looks who is under way.
+fn looked_too_early() {
+    answered(|sent, shared| {
+        let quiet = !shared.has_untaken_failure();
+        match sent.ended(shared, true) {
+            Ended::Queue if quiet && shared.turns.old_ended() => Ended::Answer(true),
+            ended => ended,
+        }
+    });
+}
+
+#[test]
+fn no_flush_is_answered_behind_a_failed_one() {
+    holds(as_it_is);
+    fails("behind a failed flush", Without::Acquire, as_it_is);
+    fails("behind a failed flush", Without::Release, as_it_is);
+    fails("behind a failed flush", Without::Nothing, looked_too_early);
+}
