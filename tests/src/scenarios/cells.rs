@@ -300,6 +300,9 @@ impl Cell {
             rig.write(extent.start..extent.start + rig.spec.blocks.sectors())
                 .context("preparing")?;
         }
+        // What earlier requests have left to be recorded: else the target may do that by itself, at any
+        // time, and it would count here.
+        rig.flush()?;
         let sectors = self.sectors(rig, extent);
         let (before, status) = (rig.moved()?, rig.status()?);
         self.request(rig, sectors.clone())?;
