@@ -59,6 +59,9 @@ impl<T: Target> Callbacks<T> {
     ) -> c_int {
         from_result(|| {
             let line = NonNull::new(ti).ok_or(EINVAL)?;
+            // What fails without a reason of its own has found no memory.
+            // SAFETY: `ctr` of this line is running, and device-mapper leaves the line to it.
+            unsafe { (*ti).error = c"Out of memory".as_char_ptr().cast_mut() };
             // SAFETY: `ctr` of this line is running; the line of this setup is closed below if it
             // fails, else in `dtr`.
             let mut setup = unsafe { Setup::new(line) }?;

@@ -7,6 +7,7 @@ use super::attribute::{Injection, Kind};
 use anyhow::{bail, ensure, Context, Result};
 use dm_restore_tests::disks::Blocks;
 use dm_restore_tests::dm;
+use dm_restore_tests::kmsg::Log;
 use dm_restore_tests::rig::{Rig, Spec};
 use dm_restore_tests::sh;
 
@@ -17,6 +18,7 @@ const MOST: u64 = 2000;
 pub fn each_fails_once() -> Result<()> {
     let all = Kind::ALLOCATIONS.map(Injection::new);
     let failures = Failures(all.into_iter().collect::<Result<_>>()?);
+    let mut log = Log::from_now()?;
     let mut rig = Rig::slices(Spec::new(Blocks::B512, 128))?;
     let name = rig.name.clone();
     failures.each(
@@ -29,6 +31,9 @@ pub fn each_fails_once() -> Result<()> {
             Ok(())
         },
     )?;
+    let unexplained = |line: &String| line.contains("restore: Unknown error");
+    let unexplained: Vec<_> = log.lines()?.into_iter().filter(unexplained).collect();
+    ensure!(unexplained.is_empty(), "{unexplained:?}");
     rig.create_with("1 format")?;
     rig.write(0..8)?;
     let load = format!("load {name} --table '{}'", rig.table(""));
