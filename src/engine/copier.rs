@@ -5,7 +5,8 @@
 //! The background goes through the clone delta map from front to back and around again, in runs of
 //! neighbours up to `copy_size`. A run that fails is tried again extent by extent, to find the bad
 //! ones; these are passed over and tried again with the next pass. When nothing makes progress the
-//! copy is stalled: it tries one copy at a time, less and less often, until one succeeds.
+//! copy is stalled: it tries one copy at a time, less and less often, until one succeeds. What the host
+//! has just read from the clone comes before whatever the background would take next.
 
 use super::atomics::AtomicU64;
 use super::bitmap::Bitmap;
@@ -224,15 +225,30 @@ impl<S: Storage> Copier<S> {
         } else {
             limit.max(1)
         };
-        let mut run = Run::new(start, limit).intersection(all);
-        if let Some(clear) = cdm.next_clear(run) {
-            run = Run::between(start, clear);
-        }
-        if let Some(held) = holds.meeting(run) {
-            run = Run::between(start, held.start());
-        }
+        let run = free_part(cdm, holds, Run::new(start, limit).intersection(all))?;
         self.cursor = run.end();
         Some(run)
+    }
+
+    /// What of `wanted` can be copied: its first unrestored neighbours, at most `limit` extents, unless
+    /// somebody is at work there, or copies fail.
+    pub fn choose_wanted<W>(
+        &self,
+        cdm: &Bitmap<W>,
+        wanted: Run,
+        holds: &Holds<S>,
+        limit: u64,
+        now: u64,
+    ) -> Option<Run>
+    where
+        W: Deref<Target = [AtomicU64]>,
+    {
+        if now < self.not_before || self.stalled {
+            return None;
+        }
+        let start = cdm.next_set(wanted)?;
+        let run = Run::new(start, limit.max(1)).intersection(wanted);
+        free_part(cdm, holds, run)
     }
 
     /// The end of the map is reached: whether the next pass may begin at once.
@@ -431,6 +447,21 @@ impl<S: Storage> Copier<S> {
             self.pause(now);
         }
     }
+}
+
+/// The first part of `run`, which begins with an unrestored extent, up to one that is restored or
+/// held; `None` if the first one is held.
+fn free_part<W, S: Storage>(cdm: &Bitmap<W>, holds: &Holds<S>, mut run: Run) -> Option<Run>
+where
+    W: Deref<Target = [AtomicU64]>,
+{
+    if let Some(clear) = cdm.next_clear(run) {
+        run = Run::between(run.start(), clear);
+    }
+    if let Some(held) = holds.meeting(run) {
+        run = Run::between(run.start(), held.start());
+    }
+    (!run.is_empty()).then_some(run)
 }
 
 #[cfg(test)]

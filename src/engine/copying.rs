@@ -66,8 +66,14 @@ impl<S: Storage> Engine<S> {
             self.pace.started(now, copy.sectors.len(), &self.settings);
             return Background::Copy(copy);
         }
-        if self.activity(shared) == Activity::Idle || self.held_back() {
+        let may_copy = self.activity(shared) != Activity::Idle && !self.held_back();
+        shared.wanted.set_open(may_copy);
+        if !may_copy {
             return Background::Nothing;
+        }
+        if let Some(copy) = self.start_wanted(shared, now) {
+            self.pace.started(now, copy.sectors.len(), &self.settings);
+            return Background::Copy(copy);
         }
         let next_at = self
             .pace
@@ -106,17 +112,43 @@ impl<S: Storage> Engine<S> {
     }
 
     fn start_background(&mut self, shared: &Shared<S>, now: u64) -> Option<Copy> {
-        if self.copier.background() >= self.settings.copy_jobs as usize || !self.clears.reserve(1) {
+        if !self.reserve_job() {
             return None;
         }
-        let piece = self.piece();
-        let limit = self.geometry.extent_of(piece);
+        let limit = self.geometry.extent_of(self.piece());
         let all = self.geometry.all();
-        let view = shared.maps.view();
-        let run = self.copier.choose(view.cdm, all, &self.holds, limit, now);
+        let cdm = shared.maps.view().cdm;
+        let run = self.copier.choose(cdm, all, &self.holds, limit, now);
+        self.start_job(run, now)
+    }
+
+    /// What the host has read from the clone comes first, and takes no turns with the host.
+    fn start_wanted(&mut self, shared: &Shared<S>, now: u64) -> Option<Copy> {
+        let limit = self.geometry.extent_of(self.piece());
+        while self.pace.next_wanted_at(&self.settings) <= now && self.reserve_job() {
+            let wanted = shared.wanted.take();
+            let (cdm, holds) = (shared.maps.view().cdm, &self.holds);
+            let run =
+                wanted.and_then(|wanted| self.copier.choose_wanted(cdm, wanted, holds, limit, now));
+            let copy = self.start_job(run, now);
+            if copy.is_some() || wanted.is_none() {
+                return copy;
+            }
+        }
+        None
+    }
+
+    /// Whether the background may start a job; its place in the queue of clears is reserved then.
+    fn reserve_job(&mut self) -> bool {
+        self.copier.background() < self.settings.copy_jobs as usize && self.clears.reserve(1)
+    }
+
+    /// Starts a job of the background's, or gives back what was reserved for it.
+    fn start_job(&mut self, run: Option<Run>, now: u64) -> Option<Copy> {
+        let (piece, geometry) = (self.piece(), &self.geometry);
         let copy = run.and_then(|run| {
             self.copier
-                .start(&mut self.holds, &self.geometry, run, piece, false, now)
+                .start(&mut self.holds, geometry, run, piece, false, now)
         });
         if copy.is_none() {
             self.clears.cancel(1);
@@ -230,3 +262,7 @@ impl<S: Storage> Engine<S> {
         Ok(())
     }
 }
+
+#[cfg(test)]
+#[path = "tests/copying.rs"]
+mod tests;

@@ -29,10 +29,12 @@ use super::geometry::Geometry;
 use super::holds::Holds;
 use super::maps::{Maps, Mode, Role};
 use super::pace::Pace;
+use super::run::Run;
 use super::settings::{Features, Settings};
 use super::storage::{NoMemory, Storage};
 use super::touches::Touches;
 use super::turns::{Successes, Turns};
+use super::wanted::Wanted;
 
 use super::atomics::{AtomicU64, Ordering};
 use super::bitmap::Bitmap;
@@ -59,6 +61,8 @@ pub struct Shared<S: Storage> {
     pub(super) failing: AtomicU64,
     /// Source flushes under way.
     pub(super) turns: Turns,
+    /// What the host has read from the clone.
+    pub(super) wanted: Wanted,
     /// Requests of the host that the source and the clone have failed.
     host_errors: [AtomicU64; 2],
 }
@@ -78,6 +82,7 @@ impl<S: Storage> Shared<S> {
             told_by_fua: AtomicU64::new(0),
             failing: AtomicU64::new(0),
             turns: Turns::new(),
+            wanted: Wanted::new(),
             host_errors: [AtomicU64::new(0), AtomicU64::new(0)],
         })
     }
@@ -132,6 +137,12 @@ impl<S: Storage> Shared<S> {
             && !point.unreported
             && losses == point.losses
             && losses == self.reported.load(Ordering::Relaxed)
+    }
+
+    /// Notes that the host has read these sectors from the clone: they are copied next. Returns whether
+    /// the worker is to look.
+    pub fn read_from_clone(&self, sectors: Run) -> bool {
+        self.wanted.note(self.maps.geometry().met_by(sectors))
     }
 
     /// Counts a request that the source, or else the clone, has failed.

@@ -9,7 +9,7 @@
 //! |---|---|
 //! | what happens to a request? | [`plan`], [`requests`] for what cannot go at once, [`sent`] for its end |
 //! | how does it all fit together? | [`machine`] |
-//! | what is copied next? | [`copier`], [`copying`], [`pace`] |
+//! | what is copied next? | [`copier`], [`copying`], [`wanted`], [`pace`] |
 //! | when is something durable? | [`touches`], [`clears`], [`flushes`], [`turns`], [`journal`], [`checkpoint`] |
 //! | what survives a crash? | [`load`] |
 //! | what is on the metadata device? | [`mod@format`] |
@@ -42,6 +42,9 @@ pub mod plan;
 mod races;
 pub mod requests;
 pub mod restore;
+#[cfg(test)]
+#[path = "tests/restoring.rs"]
+mod restoring;
 pub mod run;
 pub mod sent;
 pub mod settings;
@@ -53,3 +56,4 @@ pub mod status;
 pub mod storage;
 pub mod touches;
 pub mod turns;
+pub mod wanted;

@@ -6,6 +6,7 @@
 //!   time at the rate has passed.
 //! - While the host is busy the copy takes turns with it: one copy at a time, and after it a pause
 //!   as long as the copy took. `copy_min_rate` is what it gets even so.
+//! - What the host has just read from the clone is copied beside it: it is for the host.
 //!
 //! Times are in nanoseconds of a monotonic clock.
 
@@ -46,12 +47,17 @@ impl Pace {
     /// When the next copy may start: at or before `now` means now. `in_flight` is the number of
     /// background copies under way.
     pub fn next_at(&self, now: u64, in_flight: usize, settings: &Settings) -> u64 {
-        let by_rate = if settings.copy_rate > 0 {
+        let beside_host = self.next_beside_host(now, in_flight, settings);
+        self.next_wanted_at(settings).max(beside_host)
+    }
+
+    /// When the next copy may start of what the host has just read: this takes no turns with it.
+    pub fn next_wanted_at(&self, settings: &Settings) -> u64 {
+        if settings.copy_rate > 0 {
             self.rate_until
         } else {
             0
-        };
-        by_rate.max(self.next_beside_host(now, in_flight, settings))
+        }
     }
 
     fn next_beside_host(&self, now: u64, in_flight: usize, settings: &Settings) -> u64 {

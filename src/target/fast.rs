@@ -97,13 +97,24 @@ pub(super) fn end_io<'b>(
     }
     io.error = (!status.is_ok()).then_some(status);
     if let Ended::Answer(ok) = io.sent.ended(&core.shared, status.is_ok()) {
-        let status = io.status(ok);
+        let (status, from_clone) = (io.status(ok), io.sent.is_from_clone());
+        if ok && from_clone {
+            copy_soon(core, &bio);
+        }
         return bio.finish(status);
     }
     let (bio, verdict) = bio.hold();
     core.inbox.lock().ended.push(bio);
     core.job.enqueue(&core.share());
     verdict
+}
+
+/// The host has read from the clone: the same is copied next.
+fn copy_soon(core: &Owner<Core>, bio: &EndBio<'_, Restore>) {
+    let sectors = Run::new(bio.sector(), u64::from(bio.sectors()));
+    if core.shared.read_from_clone(sectors) {
+        core.job.enqueue(&core.share());
+    }
 }
 
 impl Io {

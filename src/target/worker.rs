@@ -24,8 +24,7 @@ use crate::engine::{
     run::Run,
     sent::{Sent, Taken},
 };
-
-use kernel::error::Error;
+use kernel::prelude::*;
 
 const NS_PER_MS: u64 = 1_000_000;
 /// The longest sleep between two looks, in milliseconds.
@@ -93,7 +92,7 @@ fn take_own_flush(core: &Core, mut sent: Sent) {
 }
 
 /// Flushes the source and waits for it. For hooks.
-pub(super) fn flush_now(core: &Core) -> Result<(), Error> {
+pub(super) fn flush_now(core: &Core) -> Result {
     let mut sent = Sent::own_flush(&core.shared);
     let flushed = core.io.flush(&core.devices.source);
     sent.ended(&core.shared, flushed.is_ok());

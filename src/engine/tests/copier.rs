@@ -162,3 +162,19 @@ fn an_extent_larger_than_a_copy_is_copied_in_pieces_and_cleared_once() {
     assert!(matches!(world.done(third, OK, 0), Next::Done(ended) if ended.extents == Run::one(3)));
     assert!(world.holds.is_empty());
 }
+
+#[test]
+fn what_the_host_has_read_is_chosen_up_to_who_is_at_work() {
+    let mut world = world(&[Run::new(10, 20)]);
+    let chosen = |world: &World, wanted, limit| {
+        let (cdm, holds) = (&world.cdm, &world.holds);
+        world.copier.choose_wanted(cdm, wanted, holds, limit, 0)
+    };
+    assert_eq!(chosen(&world, Run::new(0, 5), 8), None, "restored");
+    assert_eq!(chosen(&world, Run::new(8, 40), 8), Some(Run::new(10, 8)));
+    assert_eq!(chosen(&world, Run::new(26, 40), 8), Some(Run::new(26, 4)));
+    let hold = world.holds.take(Run::new(15, 2)).unwrap();
+    assert_eq!(chosen(&world, Run::new(12, 9), 8), Some(Run::new(12, 3)));
+    assert_eq!(chosen(&world, Run::new(16, 4), 8), None, "held");
+    world.holds.release(hold);
+}

@@ -111,7 +111,7 @@ fn through_a_restore() -> Result<()> {
 }
 
 /// A suspension flushes the source: it is held only in between.
-fn begin_while_held(rig: &mut Rig) -> Result<()> {
+pub(super) fn begin_while_held(rig: &mut Rig) -> Result<()> {
     rig.source.release()?;
     rig.suspend()?;
     let begun = rig.message("start_restore");

@@ -38,6 +38,7 @@ pub fn trials() -> Vec<Trial> {
     [
         harness::trials(),
         cells::trials(cells),
+        reads::trials(),
         crossing::trials(),
         meets::trials(),
         flush::trials(),

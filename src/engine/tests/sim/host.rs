@@ -317,7 +317,15 @@ impl World {
     /// A request, or a part of it, is answered.
     fn answer(&mut self, op: Op, ok: bool) -> Result<(), Stop> {
         match op.kind {
-            OpKind::HostRead { request, wrong, .. } => {
+            OpKind::HostRead {
+                request,
+                sectors,
+                sent,
+                wrong,
+            } => {
+                if ok && sent.is_from_clone() {
+                    self.shared.read_from_clone(sectors);
+                }
                 if let (true, Some(broken)) = (ok, wrong) {
                     return Err(broken.into());
                 }

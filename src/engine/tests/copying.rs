@@ -1,0 +1,65 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! What the host has read from the clone is copied next.
+
+use super::*;
+use crate::restoring::{Device, EXTENT, EXTENTS};
+
+const NOW: u64 = 1_000_000_000;
+
+fn read(device: &Device, extent: u64) -> bool {
+    device.shared.read_from_clone(Run::new(extent * EXTENT, 1))
+}
+
+/// The extents of the next copy beside a busy host, if there is one now.
+fn next(device: &mut Device) -> Option<(u64, u64)> {
+    match device.engine.next_copy(&device.shared, NOW, true) {
+        Background::Copy(copy) => {
+            Some((copy.sectors.start() / EXTENT, copy.sectors.len() / EXTENT))
+        }
+        Background::NotBefore(_) | Background::Nothing => None,
+    }
+}
+
+/// All extents are unrestored, the host is busy, and the background has had its turn.
+fn beside_a_busy_host() -> Device {
+    let mut device = Device::restoring(0..EXTENTS);
+    device.engine.quiesce(false);
+    device.engine.settings.copy_min_rate = 0;
+    assert!(!read(&device, 9), "nobody has looked yet");
+    assert_eq!(next(&mut device), Some((0, 256)));
+    assert_eq!(next(&mut device), None);
+    device
+}
+
+#[test]
+fn what_was_read_is_copied_out_of_turn_and_once() {
+    let mut device = beside_a_busy_host();
+    assert!(read(&device, 500) && !read(&device, 500));
+    assert!(!read(&device, 500), "known");
+    assert!(read(&device, 3), "under way");
+    assert_eq!(next(&mut device), Some((500, 1)));
+    assert_eq!(next(&mut device), None);
+}
+
+#[test]
+fn no_more_jobs_than_permitted() {
+    let mut device = beside_a_busy_host();
+    device.engine.settings.copy_jobs = 3;
+    (500..510).for_each(|extent| assert!(read(&device, extent)));
+    let copies = std::iter::from_fn(|| next(&mut device)).count();
+    assert_eq!(copies, 2);
+}
+
+#[test]
+fn the_ceiling_and_a_pause_hold_for_it_too() {
+    let mut device = beside_a_busy_host();
+    device.engine.set(b"copy_rate", b"1").unwrap();
+    assert!(read(&device, 500) && read(&device, 600));
+    assert_eq!(next(&mut device).map(|copy| copy.1), Some(1));
+    assert_eq!(next(&mut device), None, "the rate is used up");
+    device.engine.set(b"copy_rate", b"0").unwrap();
+    device.engine.set_paused(true);
+    assert_eq!(next(&mut device), None);
+    assert!(!read(&device, 650), "nobody would copy it");
+}

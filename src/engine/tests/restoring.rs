@@ -1,0 +1,75 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! A restore for unit tests, whose I/O always succeeds.
+
+use crate::checkpoint::Step;
+use crate::clears::{Cause, Clear};
+use crate::format::fingerprint::Fingerprint;
+use crate::format::{Block, BLOCK};
+use crate::geometry::Geometry;
+use crate::journal::{Commit, Written};
+use crate::machine::{Engine, Shared};
+use crate::maps::{Mode, Role};
+use crate::run::Run;
+use crate::settings::{Features, Settings};
+use crate::storage::Heap;
+
+/// Sectors in an extent.
+pub const EXTENT: u64 = 8;
+/// Extents of the device.
+pub const EXTENTS: u64 = 700;
+
+/// An engine in a restore.
+pub struct Device {
+    pub engine: Engine<Heap>,
+    pub shared: Shared<Heap>,
+    block: Block,
+}
+
+impl Device {
+    /// A restore has just begun that has these extents to restore.
+    pub fn restoring(delta: impl Iterator<Item = u64>) -> Self {
+        let geometry = Geometry::new(EXTENTS * EXTENT, EXTENT).unwrap();
+        let shared = Shared::new(geometry).unwrap();
+        let mut engine = Engine::new(geometry, Features::default(), Settings::default()).unwrap();
+        engine.format(&shared, [1; 16], Fingerprint::new(1 << 20), true);
+        delta.for_each(|extent| shared.maps.set(Role::Cdm, Run::one(extent)));
+        let (mut begun, mut block) = (engine.begin_restore(&shared), [0; BLOCK]);
+        while begun.next(&mut engine, &shared, &mut block) != Step::Done {}
+        Self {
+            engine,
+            shared,
+            block,
+        }
+    }
+
+    /// The copy of an extent is done.
+    pub fn copied(&mut self, extent: u64) {
+        assert!(self.engine.clears.reserve(1));
+        let (run, cause) = (Run::one(extent), Cause::Copied);
+        self.engine.cleared(&self.shared, Clear { run, cause });
+    }
+
+    /// A source flush has succeeded.
+    pub fn flush(&mut self) {
+        let point = self.shared.sync_point();
+        self.engine.flush_succeeded(&self.shared, point);
+    }
+
+    /// Fills the next journal block.
+    pub fn next_commit(&mut self) -> Commit {
+        self.engine.next_commit(&self.shared, &mut self.block)
+    }
+
+    /// The next journal block is written.
+    pub fn commit(&mut self) {
+        assert!(matches!(self.next_commit(), Commit::Write(_)));
+        let written = self.engine.commit_written(&self.shared, true);
+        assert_eq!(written, Written::Done);
+    }
+
+    /// The mode that requests see.
+    pub fn mode(&self) -> Mode {
+        self.shared.maps.state().mode
+    }
+}
