@@ -7,7 +7,7 @@ use std::process::ExitCode;
 use anyhow::Result;
 use clap::{Args, Parser, Subcommand};
 
-use crate::{demo, fuzz, lint, mutants, root, setup, shell, sim, soak, test};
+use crate::{bench, demo, fuzz, lint, mutants, root, setup, shell, sim, soak, test};
 
 /// Build, run and check dm-restore.
 #[derive(Parser)]
@@ -76,6 +76,13 @@ enum Command {
         kernel: KernelArg,
         /// Only the suites and tests whose name contains this
         filter: Option<String>,
+    },
+    /// Measure ours and its peers side by side, in the virtual machine
+    Bench {
+        #[command(flatten)]
+        kernel: KernelArg,
+        #[command(flatten)]
+        what: bench::What,
     },
     /// Breed hostile input for the engine
     Fuzz {
@@ -160,6 +167,7 @@ pub fn run() -> Result<ExitCode> {
             };
             test::run(&kernel, &what)
         }
+        Command::Bench { kernel, what } => bench::run(&kernel, &what),
         Command::Fuzz { what } => fuzz::run(&what),
         Command::Soak { kernel, words } => soak::run(&kernel, &words),
         Command::Mutants { what } => mutants::run(&what),

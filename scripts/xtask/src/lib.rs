@@ -12,6 +12,7 @@
 #![forbid(unsafe_code)]
 
 pub mod apt;
+pub mod bench;
 pub mod cache;
 pub mod cargo;
 pub mod cli;

@@ -1,0 +1,179 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! The table of results in `Documentation/benchmarks.md`, between two markers.
+
+use std::fmt::Write;
+
+use anyhow::{Context, Result};
+
+use super::figures::{Outcome, Spread};
+use super::line::OURS;
+use super::store::Place;
+use super::table::{Case, Row, Target, ROWS};
+
+const BEGIN: &str = "<!-- results: begin -->";
+const END: &str = "<!-- results: end -->";
+
+/// The page with this in the place of what stood between its markers.
+///
+/// # Errors
+///
+/// The page has no markers.
+pub fn replaced(page: &str, content: &str) -> Result<String> {
+    let lost = || format!("the page has no {BEGIN} ... {END}");
+    let (before, rest) = page.split_once(BEGIN).with_context(lost)?;
+    let (_, after) = rest.split_once(END).with_context(lost)?;
+    Ok(format!("{before}{BEGIN}\n\n{content}\n{END}{after}"))
+}
+
+/// Where the run took place, and a line for each case and target.
+#[must_use]
+pub fn content(place: &Place, outcomes: &[Outcome]) -> String {
+    format!(
+        "Guest on {}, accelerator {}, kernel {}, commit {}. Only the ratios are claimed.\n\n{}",
+        place.machine,
+        place.accelerator,
+        place.kernel,
+        place.commit,
+        table(outcomes, ROWS)
+    )
+}
+
+/// The table of these rows; cases without figures say so.
+#[must_use]
+pub fn table<'a>(outcomes: &[Outcome], rows: impl IntoIterator<Item = &'a Row>) -> String {
+    let mut text = String::from(
+        "| row | case | unit | ours | peers | target | ratio | met |\n|---|---|---|---|---|---|---|---|\n",
+    );
+    for row in rows {
+        for case in row.cases {
+            let mine = |outcome: &&Outcome| outcome.row == row.name && outcome.case == case.name;
+            let found: Vec<_> = outcomes.iter().filter(mine).collect();
+            if found.is_empty() {
+                text += &not_run(row, case);
+            }
+            for outcome in found {
+                text += &line(outcome);
+            }
+        }
+    }
+    text
+}
+
+fn not_run(row: &Row, case: &Case) -> String {
+    let targets: Vec<_> = case.targets.iter().map(Target::to_string).collect();
+    let targets = targets.join(", ");
+    format!(
+        "| {} | {} | {} | not run | | {targets} | | |\n",
+        row.name, case.name, case.unit
+    )
+}
+
+fn line(outcome: &Outcome) -> String {
+    let shown = |name: &str, figure: f64| match outcome.spread.get(name) {
+        Some(spread) => with_spread(spread),
+        None => number(figure),
+    };
+    let mut peers = String::new();
+    for (name, &figure) in &outcome.peers {
+        let comma = if peers.is_empty() { "" } else { ", " };
+        // Writing to a string does not fail.
+        let _ = write!(peers, "{comma}{name} {}", shown(name, figure));
+    }
+    let verdict = match (outcome.met, &outcome.target) {
+        (Some(true), _) => "yes",
+        (Some(false), _) => "🔴 **no**",
+        (None, Some(_)) => "no figure",
+        (None, None) => "shown only",
+    };
+    format!(
+        "| {} | {} | {} | {} | {peers} | {} | {} | {verdict} |\n",
+        outcome.row,
+        outcome.case,
+        outcome.unit,
+        shown(OURS, outcome.ours),
+        outcome.target.as_deref().unwrap_or_default(),
+        outcome.ratio.map(number).unwrap_or_default(),
+    )
+}
+
+/// A median, and half the distance of smallest and largest in per cent of it.
+fn with_spread(spread: &Spread) -> String {
+    let median = number(spread.median);
+    if spread.min == spread.max {
+        return median;
+    }
+    format!("{median} ±{:.0} %", spread.relative() * 100.0)
+}
+
+/// Three digits, or as many as there are before the point.
+fn number(figure: f64) -> String {
+    let size = figure.abs();
+    if size >= 100.0 || size == 0.0 {
+        format!("{figure:.0}")
+    } else if size >= 10.0 {
+        format!("{figure:.1}")
+    } else if size >= 1.0 {
+        format!("{figure:.2}")
+    } else {
+        format!("{figure:.3}")
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::figures::outcomes;
+    use super::super::line::Sample;
+    use super::super::table;
+    use super::*;
+
+    fn samples(figures: &[(&str, f64)]) -> Vec<Sample> {
+        let sample = |&(contestant, figure): &(&str, f64)| Sample {
+            row: "write-touched".into(),
+            case: "tracking".into(),
+            contestant: contestant.into(),
+            figure,
+        };
+        figures.iter().map(sample).collect()
+    }
+
+    #[test]
+    fn a_target_that_is_missed_is_red() {
+        let row = table::row("write-touched").expect("a row");
+        let found = outcomes(row, &samples(&[("ours", 900.0), ("linear", 1000.0)]));
+        let text = table(&found, ROWS);
+        let expected = "| write-touched | tracking | IOPS | 900 | linear 1000 \
+                        | >= 0.95 x linear | 0.900 | 🔴 **no** |";
+        assert!(text.lines().any(|line| line == expected), "{text}");
+    }
+
+    #[test]
+    fn what_did_not_run_says_so() {
+        let text = table(&[], ROWS);
+        let cases: usize = ROWS.iter().map(|row| row.cases.len()).sum();
+        let lines = text.lines().filter(|line| line.contains("| not run |"));
+        assert_eq!(lines.count(), cases);
+    }
+
+    #[test]
+    fn the_spread_is_shown() {
+        let row = table::row("write-touched").expect("a row");
+        let all = [("ours", 90.0), ("ours", 100.0), ("ours", 110.0)];
+        assert!(table(&outcomes(row, &samples(&all)), [row]).contains("| 100 ±10 % |"));
+    }
+
+    #[test]
+    fn only_what_is_between_the_markers_changes() {
+        let page = format!("before\n{BEGIN}\nold\n{END}\nafter\n");
+        let new = replaced(&page, "new").expect("markers");
+        assert_eq!(new, format!("before\n{BEGIN}\n\nnew\n{END}\nafter\n"));
+        assert!(replaced("no markers", "new").is_err());
+    }
+
+    #[test]
+    fn the_page_has_the_markers() {
+        let page = crate::paths::repo().join("Documentation/benchmarks.md");
+        let page = std::fs::read_to_string(page).expect("the page");
+        assert!(replaced(&page, "").is_ok());
+    }
+}

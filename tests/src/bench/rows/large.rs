@@ -1,0 +1,162 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! Large volumes: start of a restore, activation, memory.
+
+use crate::bench::contest::{Contest, OURS};
+use crate::bench::ioctls::{Trace, MESSAGE, SUSPEND};
+use crate::bench::null_blk::Disk;
+use crate::bench::ours::{Ours, Place};
+use crate::bench::{GIB, MIB};
+use crate::dm;
+use crate::io::Device;
+use crate::rig::metadata_sectors;
+use crate::sh;
+use anyhow::{ensure, Context, Result};
+use std::fs;
+use std::time::Instant;
+use xtask::bench::settings::{EXTENT, SOURCE_NS};
+use xtask::bench::table::ALLOWED;
+
+const TIB: u64 = 1024 * GIB;
+
+/// A sparse volume and its metadata.
+struct Large {
+    // Kept for their memory.
+    _disks: [Disk; 3],
+    place: Place,
+}
+
+impl Large {
+    fn new(name: &str, sectors: u64, metadata_ns: u64) -> Result<Self> {
+        let disk = |role: &str, sectors, nanoseconds| {
+            Disk::new(&format!("{name}-{role}"), sectors, nanoseconds)
+        };
+        let source = disk("source", sectors, 0)?;
+        let clone = disk("clone", sectors, 0)?;
+        let metadata = disk("meta", metadata_sectors(sectors / EXTENT), metadata_ns)?;
+        let place = Place {
+            source: source.path(),
+            clone: clone.path(),
+            metadata: metadata.path(),
+            extent: EXTENT,
+            sectors,
+        };
+        Ok(Self {
+            _disks: [source, clone, metadata],
+            place,
+        })
+    }
+
+    /// Formats it, and takes the device away in good order.
+    fn format(&self, features: &str) -> Result<()> {
+        self.place.format("ours", features).map(drop)
+    }
+}
+
+/// The call of `start_restore` on a small and on a large volume, all of which differs.
+pub fn start(contest: Contest) -> Result<()> {
+    let small = Large::new("small", GIB, 0)?;
+    let large = Large::new("large", 16 * TIB, 0)?;
+    let trace = Trace::start()?;
+    let call = |place: &Place| -> Result<f64> {
+        let ours = place.format("ours", "no_copy")?;
+        ours.suspend()?;
+        trace.forget()?;
+        ours.message("start_restore")?;
+        let call = trace.last(MESSAGE)?;
+        ours.resume()?;
+        let status = ours.status()?;
+        ensure!(
+            status.mode == "restoring" && status.cdm == status.extents,
+            "no restore of everything: {status:?}"
+        );
+        Ok(call.took() * 1e6)
+    };
+    let call = &call;
+    contest.alternate(
+        "time",
+        vec![
+            ("1 GiB", Box::new(|| call(&small.place))),
+            (OURS, Box::new(|| call(&large.place))),
+        ],
+    )
+}
+
+/// From resume to the first read, against reading the bytes of both maps.
+pub fn activation(contest: Contest) -> Result<()> {
+    let large = Large::new("large", 16 * TIB, SOURCE_NS)?;
+    large.format("")?;
+    let trace = Trace::start()?;
+    contest.alternate(
+        "time",
+        vec![
+            (OURS, Box::new(|| activated(&trace, &large.place))),
+            ("read of the maps", Box::new(|| read_maps(&large.place))),
+        ],
+    )
+}
+
+/// Milliseconds of the call that resumes, and of the first read.
+fn activated(trace: &Trace, place: &Place) -> Result<f64> {
+    dm::ok(&["create", "ours", "--notable"])?;
+    let ours = Ours::at("ours")?;
+    dm::ok(&["load", ours.name(), "--table", &place.table("")])?;
+    trace.forget()?;
+    ours.resume()?;
+    let device = Device::open(&ours.path())?;
+    let clock = Instant::now();
+    device.read(0..8)?;
+    let read = clock.elapsed().as_secs_f64();
+    let resume = trace.last(SUSPEND)?;
+    ensure!(ours.status()?.mode == "tracking", "not loaded");
+    Ok((resume.took() + read) * 1000.0)
+}
+
+/// Milliseconds that as many bytes as both maps have take with requests of 1 MiB.
+fn read_maps(place: &Place) -> Result<f64> {
+    let bytes = 2 * (place.sectors / place.extent) / 8;
+    let device = Device::open_read_only(&place.metadata)?;
+    let clock = Instant::now();
+    let mut at = 0;
+    while at < bytes / 512 {
+        device.read(at..at + MIB)?;
+        at += MIB;
+    }
+    Ok(clock.elapsed().as_secs_f64() * 1000.0)
+}
+
+/// What is used while a device is active, and what is not after it is gone.
+pub fn memory(contest: Contest) -> Result<()> {
+    for (case, sectors) in [("1 TiB", TIB), ("16 TiB", 16 * TIB)] {
+        let large = Large::new("large", sectors, 0)?;
+        large.format("")?;
+        let extents = sectors / EXTENT;
+        let allowed = extents * 2 / 8 / 1024 + 2048;
+        for _ in 0..contest.rounds {
+            contest.tell(case, OURS, held(&large.place)?)?;
+            contest.tell(case, ALLOWED, allowed as f64)?;
+        }
+    }
+    Ok(())
+}
+
+/// KiB: how much less memory is free with the device than before and after, what caches hold set
+/// aside.
+fn held(place: &Place) -> Result<f64> {
+    let before = free()?;
+    let ours = place.create("ours", "no_copy")?;
+    Device::open(&ours.path())?.read(0..8)?;
+    let with = free()?;
+    drop(ours);
+    let after = free()?;
+    Ok(f64::midpoint(before, after) - with)
+}
+
+/// KiB of free memory, without caches.
+fn free() -> Result<f64> {
+    sh::shell("sync; echo 3 >/proc/sys/vm/drop_caches; echo 1 >/proc/sys/vm/compact_memory")?;
+    let text = fs::read_to_string("/proc/meminfo")?;
+    let line = text.lines().find_map(|line| line.strip_prefix("MemFree:"));
+    let words = line.and_then(|line| line.split_whitespace().next());
+    Ok(words.context("no MemFree")?.parse()?)
+}

@@ -1,0 +1,145 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! Restores of all and of a part, timed from call to event.
+
+use super::shuffled;
+use crate::bench::brd::Disks;
+use crate::bench::contest::{Contest, OURS};
+use crate::bench::ioctls::Trace;
+use crate::bench::ours::{Ours, Place};
+use crate::bench::peers::{Peer, Snapshot};
+use crate::bench::{fill, progress, GIB, MIB};
+use crate::io::{Buffer, Device};
+use crate::sh;
+use anyhow::{ensure, Context, Result};
+use xtask::bench::settings::{CloneSettings, CLONE, EXTENT, MERGE_CHUNK};
+
+const FULL: u64 = GIB;
+const LARGE: u64 = 4 * GIB;
+
+/// A volume of which every extent differs.
+pub fn full(contest: Contest) -> Result<()> {
+    let disks = Disks::new(4, FULL)?;
+    disks.fill(2)?;
+    let place = Place {
+        source: disks.path(0),
+        clone: disks.path(1),
+        metadata: disks.path(2),
+        extent: EXTENT,
+        sectors: FULL,
+    };
+    let trace = Trace::start()?;
+    contest.alternate(
+        "time",
+        vec![
+            (
+                OURS,
+                Box::new(|| {
+                    // Without the feature `identical` all differ.
+                    let ours = place.format("ours", "")?;
+                    restored(&trace, &ours, FULL / EXTENT)
+                }),
+            ),
+            ("clone", Box::new(|| copied(&trace, &disks, FULL, CLONE))),
+            ("dd", Box::new(|| dd(&disks.path(1), &disks.path(0)))),
+        ],
+    )
+}
+
+fn restored(trace: &Trace, ours: &Ours, extents: u64) -> Result<f64> {
+    let before = ours.status()?;
+    ensure!(before.cdm == extents, "{extents} must differ: {before:?}");
+    let seconds = progress::restore(trace, ours)?;
+    let after = ours.status()?;
+    ensure!(after.restored == extents, "{extents} to restore: {after:?}");
+    Ok(seconds)
+}
+
+/// Seconds that `clone` takes for the whole of the first two disks.
+pub fn copied(trace: &Trace, disks: &Disks, sectors: u64, settings: CloneSettings) -> Result<f64> {
+    let (to, from) = (disks.path(0), disks.path(1));
+    let clone = Peer::clone(&disks.path(3), &to, &from, sectors, settings)?;
+    progress::hydration(trace, &clone)
+}
+
+/// Seconds by dd's own clock.
+fn dd(from: &str, to: &str) -> Result<f64> {
+    let line = format!("LC_ALL=C dd if={from} of={to} bs=1M iflag=direct oflag=direct 2>&1");
+    let said = sh::shell(&line)?;
+    dd_seconds(&said).with_context(|| format!("dd said: {said}"))
+}
+
+fn dd_seconds(said: &str) -> Option<f64> {
+    let line = said.lines().find(|line| line.contains(" copied, "))?;
+    let (_, rest) = line.split_once(" copied, ")?;
+    rest.split(' ').next()?.parse().ok()
+}
+
+/// A volume of which every `nth` extent differs, scattered.
+pub fn part(contest: Contest, nth: u64) -> Result<()> {
+    // Source, clone, our metadata, those of clone, the snapshot's store.
+    let disks = Disks::new(5, LARGE)?;
+    disks.fill(2)?;
+    let extents = LARGE / EXTENT;
+    let mut changed = shuffled(extents, 1);
+    changed.truncate(usize::try_from(extents / nth)?);
+    let count = changed.len() as u64;
+    fill::range(&disks.path(4), 0, count * MERGE_CHUNK + 64 * MIB)?;
+    let store = Peer::linear("store", &disks.path(4), LARGE)?;
+    let place = Place {
+        source: disks.path(0),
+        clone: disks.path(1),
+        metadata: disks.path(2),
+        extent: EXTENT,
+        sectors: LARGE,
+    };
+    let ours = place.format("ours", "identical")?;
+    let trace = Trace::start()?;
+    contest.alternate(
+        "time",
+        vec![
+            (
+                OURS,
+                Box::new(|| {
+                    ours.message_suspended("assume_identical")?;
+                    change(&ours.path(), &changed)?;
+                    restored(&trace, &ours, count)
+                }),
+            ),
+            (
+                "snapshot-merge",
+                Box::new(|| {
+                    let source = disks.path(0);
+                    let mut taken = Snapshot::take(&source, &store.path(), LARGE, MERGE_CHUNK)?;
+                    change(&taken.path(), &changed)?;
+                    progress::merge(&trace, &mut taken, &store)
+                }),
+            ),
+            ("clone", Box::new(|| copied(&trace, &disks, LARGE, CLONE))),
+        ],
+    )
+}
+
+/// Writes 4 KiB to each of these extents.
+fn change(path: &str, extents: &[u64]) -> Result<()> {
+    let device = Device::open(path)?;
+    let mut data = Buffer::zeroed(8);
+    data.fill(0xa5);
+    for extent in extents {
+        device.write(extent * EXTENT, &data)?;
+    }
+    Ok(device.flush()?)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_dd_says() {
+        let said = "1024+0 records in\n1024+0 records out\n\
+                    1073741824 bytes (1.1 GB, 1.0 GiB) copied, 0.734 s, 1.5 GB/s";
+        assert_eq!(dd_seconds(said), Some(0.734));
+        assert_eq!(dd_seconds("dd: no such file"), None);
+    }
+}
