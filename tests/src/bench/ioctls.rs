@@ -104,7 +104,7 @@ fn event(line: &str) -> Option<(u32, f64, Option<u64>)> {
     let command = call.split_once("cmd: ")?.1.split([',', ')']).next()?;
     let command = u64::from_str_radix(command.trim_start_matches("0x"), 16).ok()?;
     // The letter of device-mapper's calls; others have another one.
-    let number = (command >> 8 & 0xff == 0xfd).then_some(command & 0xff);
+    let number = ((command >> 8) & 0xff == 0xfd).then_some(command & 0xff);
     Some((process, time, Some(number.unwrap_or(u64::MAX))))
 }
 

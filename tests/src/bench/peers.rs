@@ -120,9 +120,11 @@ impl Snapshot {
     /// Takes one: chunks of so many sectors are kept on `store` before they change.
     pub fn take(device: &str, store: &str, sectors: u64, chunk: u64) -> Result<Self> {
         fill::blank(store)?;
-        let origin = Peer::new("origin", &format!("0 {sectors} snapshot-origin {device}"))?;
         let table = format!("0 {sectors} snapshot {device} {store} P {chunk}");
         let snapshot = Peer::new("snapshot", &table)?;
+        // After the snapshot: when it is resumed it learns the size of chunks, at which it has to
+        // cut. Otherwise only the first chunk of a larger write would be kept.
+        let origin = Peer::new("origin", &format!("0 {sectors} snapshot-origin {device}"))?;
         Ok(Self {
             origin,
             snapshot: Some(snapshot),
@@ -136,6 +138,15 @@ impl Snapshot {
     /// The path of the origin.
     pub fn path(&self) -> String {
         self.origin.path()
+    }
+
+    /// Sectors that it uses of the store.
+    pub fn used(&self) -> Result<u64> {
+        let snapshot = self.snapshot.as_ref().context("there is no snapshot")?;
+        let status = snapshot.status()?;
+        let used = status.first().and_then(|pair| pair.split_once('/'));
+        let (used, _) = used.with_context(|| format!("snapshot says {}", status.join(" ")))?;
+        Ok(used.parse()?)
     }
 
     /// Gets everything ready for a merge: it begins when [`Self::origin`] is resumed.

@@ -57,41 +57,43 @@ pub fn restore(trace: &Trace, ours: &Ours) -> Result<f64> {
     Ok(start.took() + end.left - resume.entered)
 }
 
-/// Seconds that `clone` copies, from the message that lets it to the event.
-pub fn hydration(trace: &Trace, clone: &Peer) -> Result<f64> {
+/// Seconds that `clone` copies, from the message that lets it to the last write to `to`, a mapped
+/// device, which counts. Its event comes with its next commit, up to a second later.
+pub fn hydration(trace: &Trace, clone: &Peer, to: &Peer) -> Result<f64> {
+    let sysfs = stats::sysfs(&to.path())?;
     trace.forget()?;
-    let event = Event::of(clone.name())?;
     clone.message("enable_hydration")?;
-    event.wait()?;
-    let (start, end) = (trace.last(MESSAGE)?, trace.last(WAIT)?);
-    ensure!(clone.hydrated()?, "clone has not copied all");
-    Ok(end.left - start.entered)
+    let end = last_write(&sysfs, || clone.hydrated())?;
+    Ok(end - trace.last(MESSAGE)?.entered)
 }
 
 /// Seconds of a merge: from resume to the last write to the store, of which there is one for each
 /// chunk or some of them. There is no event. `store` is a mapped device, which counts.
 pub fn merge(trace: &Trace, snapshot: &mut Snapshot, store: &Peer) -> Result<f64> {
-    /// Seconds without a write after which the status is asked for.
-    const QUIET: f64 = 1.0;
-    const PAUSE: Duration = Duration::from_millis(5);
     snapshot.prepare_merge()?;
     let sysfs = stats::sysfs(&store.path())?;
     trace.forget()?;
     dm::ok(&["resume", snapshot.origin().name()])?;
-    let mut written = stats::moved(&sysfs)?.written;
+    let end = last_write(&sysfs, || snapshot.merged())?;
+    Ok(end - trace.last(SUSPEND)?.entered)
+}
+
+/// When the last write to a device was seen: nothing came after it for a while, and `done` holds.
+fn last_write(sysfs: &str, done: impl Fn() -> Result<bool>) -> Result<f64> {
+    /// Seconds.
+    const QUIET: f64 = 1.0;
+    const PAUSE: Duration = Duration::from_millis(5);
+    let mut written = stats::moved(sysfs)?.written;
     let mut last = monotonic()?;
     loop {
-        let now = stats::moved(&sysfs)?.written;
-        if now != written {
-            (written, last) = (now, monotonic()?);
-        } else if monotonic()? - last > QUIET && snapshot.merged()? {
-            break;
+        let (seen, now) = (stats::moved(sysfs)?.written, monotonic()?);
+        if seen != written {
+            (written, last) = (seen, now);
+        } else if now - last > QUIET && done()? {
+            return Ok(last);
         }
         thread::sleep(PAUSE);
     }
-    let resume = trace.last(SUSPEND)?;
-    ensure!(last > resume.entered, "nothing was merged");
-    Ok(last - resume.entered)
 }
 
 /// The trace's clock, seconds.

@@ -60,12 +60,12 @@ pub const ERA_BLOCK: u64 = EXTENT;
 /// Sectors of a chunk of dm-snapshot where first touches are counted.
 pub const SNAPSHOT_CHUNK: u64 = 8;
 
-/// Sectors of a chunk of dm-snapshot where a snapshot is merged. The same changes as ours: single
-/// writes of 4 KiB, scattered.
-pub const MERGE_CHUNK: u64 = 128;
+/// Sectors of a chunk of dm-snapshot where a snapshot is merged. The same changes as ours: whole
+/// extents, scattered.
+pub const MERGE_CHUNK: u64 = 32;
 
 /// What the sweep tries for dm-snapshot.
-pub const CHUNK_SWEEP: &[u64] = &[8, 32, 128];
+pub const CHUNK_SWEEP: &[u64] = &[8, 32, 128, 512];
 
 /// Nanoseconds of a request to the source where latency counts.
 pub const SOURCE_NS: u64 = 100_000;

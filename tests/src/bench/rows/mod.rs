@@ -6,7 +6,7 @@ mod large;
 mod load;
 mod reads;
 pub mod restores;
-mod touches;
+pub mod touches;
 mod writes;
 
 use super::contest::{Contest, Measure};
@@ -50,12 +50,12 @@ fn shuffled(count: u64, seed: u64) -> Vec<u64> {
 }
 
 /// The requests a second of a job on a device.
-fn iops<'a>(job: &'a Job, path: String) -> Measure<'a> {
+fn iops(job: &Job, path: String) -> Measure<'_> {
     Box::new(move || Ok(job.run(&path)?.iops))
 }
 
 /// The MiB a second of a job on a device.
-fn rate<'a>(job: &'a Job, path: String) -> Measure<'a> {
+fn rate(job: &Job, path: String) -> Measure<'_> {
     Box::new(move || Ok(job.run(&path)?.rate))
 }
 

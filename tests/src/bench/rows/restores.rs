@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! Restores of all and of a part, timed from call to event.
+//! Restores of all and of a part, timed from the call to the event or the last write.
 
 use super::shuffled;
 use crate::bench::brd::Disks;
@@ -57,9 +57,11 @@ fn restored(trace: &Trace, ours: &Ours, extents: u64) -> Result<f64> {
 
 /// Seconds that `clone` takes for the whole of the first two disks.
 pub fn copied(trace: &Trace, disks: &Disks, sectors: u64, settings: CloneSettings) -> Result<f64> {
-    let (to, from) = (disks.path(0), disks.path(1));
-    let clone = Peer::clone(&disks.path(3), &to, &from, sectors, settings)?;
-    progress::hydration(trace, &clone)
+    // brd counts nothing, device-mapper does.
+    let to = Peer::linear("counted", &disks.path(0), sectors)?;
+    let from = disks.path(1);
+    let clone = Peer::clone(&disks.path(3), &to.path(), &from, sectors, settings)?;
+    progress::hydration(trace, &clone, &to)
 }
 
 /// Seconds by dd's own clock.
@@ -81,10 +83,9 @@ pub fn part(contest: Contest, nth: u64) -> Result<()> {
     let disks = Disks::new(5, LARGE)?;
     disks.fill(2)?;
     let extents = LARGE / EXTENT;
-    let mut changed = shuffled(extents, 1);
-    changed.truncate(usize::try_from(extents / nth)?);
+    let changed = scattered(extents, nth)?;
     let count = changed.len() as u64;
-    fill::range(&disks.path(4), 0, count * MERGE_CHUNK + 64 * MIB)?;
+    fill::range(&disks.path(4), 0, count * EXTENT + 64 * MIB)?;
     let store = Peer::linear("store", &disks.path(4), LARGE)?;
     let place = Place {
         source: disks.path(0),
@@ -109,10 +110,9 @@ pub fn part(contest: Contest, nth: u64) -> Result<()> {
             (
                 "snapshot-merge",
                 Box::new(|| {
-                    let source = disks.path(0);
-                    let mut taken = Snapshot::take(&source, &store.path(), LARGE, MERGE_CHUNK)?;
-                    change(&taken.path(), &changed)?;
-                    progress::merge(&trace, &mut taken, &store)
+                    let mut taken =
+                        Snapshot::take(&disks.path(0), &store.path(), LARGE, MERGE_CHUNK)?;
+                    merged(&trace, &mut taken, &store, &changed)
                 }),
             ),
             ("clone", Box::new(|| copied(&trace, &disks, LARGE, CLONE))),
@@ -120,10 +120,25 @@ pub fn part(contest: Contest, nth: u64) -> Result<()> {
     )
 }
 
-/// Writes 4 KiB to each of these extents.
-fn change(path: &str, extents: &[u64]) -> Result<()> {
+/// One of `nth` extents, in an order by chance.
+pub fn scattered(extents: u64, nth: u64) -> Result<Vec<u64>> {
+    let mut some = shuffled(extents, 1);
+    some.truncate(usize::try_from(extents / nth)?);
+    Ok(some)
+}
+
+/// Seconds that the merge of a snapshot takes after these extents were written.
+pub fn merged(trace: &Trace, taken: &mut Snapshot, store: &Peer, changed: &[u64]) -> Result<f64> {
+    change(&taken.path(), changed)?;
+    let (used, all) = (taken.used()?, changed.len() as u64 * EXTENT);
+    ensure!(used >= all, "the snapshot keeps {used} sectors, not {all}");
+    progress::merge(trace, taken, store)
+}
+
+/// Writes all of each of these extents.
+pub fn change(path: &str, extents: &[u64]) -> Result<()> {
     let device = Device::open(path)?;
-    let mut data = Buffer::zeroed(8);
+    let mut data = Buffer::zeroed(EXTENT);
     data.fill(0xa5);
     for extent in extents {
         device.write(extent * EXTENT, &data)?;

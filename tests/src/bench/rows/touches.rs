@@ -15,7 +15,7 @@ use anyhow::{ensure, Result};
 use xtask::bench::settings::{ERA_BLOCK, EXTENT, METADATA_NS, SNAPSHOT_CHUNK, SOURCE_NS};
 
 /// What is touched.
-const SECTORS: u64 = 512 * MIB;
+pub const SECTORS: u64 = 512 * MIB;
 const EXTENTS: u64 = SECTORS / EXTENT;
 /// Our volume has one extent more, which keeps a restore from being over.
 const MAPPED: u64 = SECTORS + EXTENT;
@@ -31,7 +31,7 @@ struct Metadata {
 }
 
 /// 4 KiB at a random place of each extent, in an order by chance.
-fn requests() -> Vec<(u64, u64)> {
+pub fn requests() -> Vec<(u64, u64)> {
     let within = shuffled(EXTENT / 8, 2);
     let places = within.iter().cycle();
     let extents = shuffled(EXTENTS, 1);
