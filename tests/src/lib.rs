@@ -11,7 +11,7 @@
 //! | what does the target say about itself? | [`status`], [`observe`], [`maps`], [`kmsg`] |
 //! | how much was moved? | [`stats`] |
 //! | how does a scenario wait? | [`wait`] |
-//! | how fast is it? | [`bench`] |
+//! | how fast is it? | [`mod@bench`] |
 
 pub mod bench;
 pub mod crash;

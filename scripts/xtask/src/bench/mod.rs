@@ -4,17 +4,17 @@
 //! with the stock kernel.
 //!
 //! The program `bench` of the package in `tests/` measures, in the guest, and tells each
-//! measurement in a line ([`line`]). What is measured and what is asked for is a table
+//! measurement in a line ([`mod@line`]). What is measured and what is asked for is a table
 //! ([`table`]), how the peers are set is another one ([`settings`]); both programs use them. Here
 //! medians are taken and compared ([`figures`]), kept ([`store`]) and shown ([`page`],
 //! [`plots`]).
 
 pub mod figures;
 pub mod line;
-mod page;
-mod plots;
+pub mod page;
+pub mod plots;
 pub mod settings;
-mod store;
+pub mod store;
 pub mod table;
 
 use std::fs;
