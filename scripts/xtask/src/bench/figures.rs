@@ -75,22 +75,24 @@ pub struct Outcome {
     pub margin: Option<f64>,
     /// The spread of each figure; ours is called `ours`.
     pub spread: BTreeMap<String, Spread>,
+    /// The commit that was measured.
+    pub commit: String,
 }
 
-/// The outcomes of one row.
+/// The outcomes of one row, measured at a commit.
 #[must_use]
-pub fn outcomes(row: &Row, samples: &[Sample]) -> Vec<Outcome> {
+pub fn outcomes(row: &Row, samples: &[Sample], commit: &str) -> Vec<Outcome> {
     let of_case = |case: &'static Case| {
         let mine: Vec<_> = samples
             .iter()
             .filter(|sample| sample.row == row.name && sample.case == case.name)
             .collect();
-        case_outcomes(row, case, &mine)
+        case_outcomes(row, case, &mine, commit)
     };
     row.cases.iter().flat_map(of_case).collect()
 }
 
-fn case_outcomes(row: &Row, case: &Case, samples: &[&Sample]) -> Vec<Outcome> {
+fn case_outcomes(row: &Row, case: &Case, samples: &[&Sample], commit: &str) -> Vec<Outcome> {
     let mut figures: BTreeMap<String, Vec<f64>> = BTreeMap::new();
     for sample in samples {
         let of_this = figures.entry(sample.contestant.clone()).or_default();
@@ -123,6 +125,7 @@ fn case_outcomes(row: &Row, case: &Case, samples: &[&Sample]) -> Vec<Outcome> {
             met: target.and_then(|target| target.met(ours, figure)),
             margin: target.and_then(|target| target.margin(ours, figure)),
             spread: spread.clone(),
+            commit: commit.to_owned(),
         }
     };
     if case.targets.is_empty() {
@@ -172,7 +175,7 @@ mod tests {
             sample("linear", 100.0),
             sample("clone", 50.0),
         ];
-        let found = outcomes(row, &samples);
+        let found = outcomes(row, &samples, "c0");
         assert_eq!(found.len(), 2);
         let verdicts: Vec<_> = found
             .iter()
@@ -187,8 +190,8 @@ mod tests {
     #[test]
     fn a_missing_peer_is_no_success() {
         let row = table::row("read-qd1").expect("a row");
-        let found = outcomes(row, &[sample(OURS, 99.0)]);
+        let found = outcomes(row, &[sample(OURS, 99.0)], "c0");
         assert!(found.iter().all(|outcome| outcome.met.is_none()));
-        assert!(outcomes(row, &[sample("linear", 99.0)]).is_empty());
+        assert!(outcomes(row, &[sample("linear", 99.0)], "c0").is_empty());
     }
 }

@@ -75,7 +75,7 @@ pub fn run(kernel: &KernelArg, what: &What) -> Result<ExitCode> {
         println!("{row}: {error}");
     }
     if !what.sweep {
-        let outcomes = keep(&told, &rows)?;
+        let outcomes = keep(&told, &rows, &place.commit)?;
         let ran = rows.iter().filter_map(|name| table::row(name));
         print!("\n{}", page::table(&outcomes, ran));
         if what.docs || what.rows.is_empty() {
@@ -174,12 +174,12 @@ fn measure(config: Config, rows: &[String]) -> Result<Told> {
 }
 
 /// Add what was measured to the results. A row that did not come to its end has none.
-fn keep(told: &Told, rows: &[String]) -> Result<Vec<Outcome>> {
+fn keep(told: &Told, rows: &[String], commit: &str) -> Result<Vec<Outcome>> {
     let complete = |row: &&String| !told.failed.iter().any(|(failed, _)| failed == *row);
     let complete = rows.iter().filter(complete);
     let new: Vec<_> = complete
         .filter_map(|name| table::row(name))
-        .flat_map(|row| figures::outcomes(row, &told.samples))
+        .flat_map(|row| figures::outcomes(row, &told.samples, commit))
         .collect();
     let file = directory().join("results.json");
     let all = store::merged(store::load(&file)?, &new, rows);

@@ -2,6 +2,7 @@
 
 //! The table of results in `Documentation/benchmarks.md`, between two markers.
 
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Write;
 
 use anyhow::{Context, Result};
@@ -30,13 +31,31 @@ pub fn replaced(page: &str, content: &str) -> Result<String> {
 #[must_use]
 pub fn content(place: &Place, outcomes: &[Outcome]) -> String {
     format!(
-        "Guest on {}, accelerator {}, kernel {}, commit {}. Only the ratios are claimed.\n\n{}",
+        "Guest on {}, accelerator {}, kernel {}, {}. Only the ratios are claimed.\n\n{}",
         place.machine,
         place.accelerator,
         place.kernel,
-        place.commit,
+        commits(outcomes),
         table(outcomes, ROWS)
     )
+}
+
+/// Which commit was measured; if rows come from several, which from which.
+fn commits(outcomes: &[Outcome]) -> String {
+    let mut commits: BTreeMap<&str, BTreeSet<&str>> = BTreeMap::new();
+    for outcome in outcomes {
+        let rows = commits.entry(&outcome.commit).or_default();
+        rows.insert(&outcome.row);
+    }
+    let one = commits.len() == 1;
+    let told = commits.iter().map(|(commit, rows)| {
+        if one {
+            return format!("commit {commit}");
+        }
+        let rows: Vec<_> = rows.iter().copied().collect();
+        format!("commit {commit} ({})", rows.join(", "))
+    });
+    told.collect::<Vec<_>>().join(", ")
 }
 
 /// The table of these rows; cases without figures say so.
@@ -140,7 +159,7 @@ mod tests {
     #[test]
     fn a_target_that_is_missed_is_red() {
         let row = table::row("write-touched").expect("a row");
-        let found = outcomes(row, &samples(&[("ours", 900.0), ("linear", 1000.0)]));
+        let found = outcomes(row, &samples(&[("ours", 900.0), ("linear", 1000.0)]), "c0");
         let text = table(&found, ROWS);
         let expected = "| write-touched | tracking | IOPS | 900 | linear 1000 \
                         | >= 0.95 x linear | 0.900 | 🔴 **no** |";
@@ -156,10 +175,27 @@ mod tests {
     }
 
     #[test]
+    fn rows_of_several_commits_are_told_apart() {
+        let row = table::row("write-touched").expect("a row");
+        let found = outcomes(row, &samples(&[("ours", 900.0)]), "c1");
+        assert_eq!(commits(&found), "commit c1");
+        let mut both = found.clone();
+        both.extend(found.iter().cloned().map(|outcome| Outcome {
+            row: "start".into(),
+            commit: "c2".into(),
+            ..outcome
+        }));
+        assert_eq!(
+            commits(&both),
+            "commit c1 (write-touched), commit c2 (start)"
+        );
+    }
+
+    #[test]
     fn the_spread_is_shown() {
         let row = table::row("write-touched").expect("a row");
         let all = [("ours", 90.0), ("ours", 100.0), ("ours", 110.0)];
-        assert!(table(&outcomes(row, &samples(&all)), [row]).contains("| 100 ±10 % |"));
+        assert!(table(&outcomes(row, &samples(&all), "c0"), [row]).contains("| 100 ±10 % |"));
     }
 
     #[test]

@@ -174,6 +174,7 @@ mod tests {
             met: Some(false),
             margin: Some(peer / ours / 50.0),
             spread: BTreeMap::new(),
+            commit: "c0".into(),
         }
     }
 

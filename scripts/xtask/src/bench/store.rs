@@ -119,6 +119,7 @@ mod tests {
             met: None,
             margin: None,
             spread: BTreeMap::new(),
+            commit: "c0".into(),
         }
     }
 
