@@ -18,6 +18,7 @@
 //!
 //! Copies, overwrites and metadata I/O wait for nothing above them.
 
+use super::ahead::Ahead;
 use super::clears::Clears;
 use super::copier::Copier;
 use super::flushes::FlushPace;
@@ -286,6 +287,7 @@ pub struct Engine<S: Storage> {
     pub(super) table: S::Array<Entry>,
     pub(super) journal: Journal,
     pub(super) touches: Touches<S>,
+    pub(super) ahead: Ahead,
     pub(super) clears: Clears<S>,
     pub(super) holds: Holds<S>,
     pub(super) copier: Copier<S>,
@@ -341,6 +343,7 @@ impl<S: Storage> Engine<S> {
             table: S::filled(layout.entries() as usize, || Entry::ZEROS)?,
             journal: Journal::default(),
             touches: Touches::new()?,
+            ahead: Ahead::default(),
             clears: Clears::new()?,
             holds: Holds::new()?,
             copier: Copier::new()?,
