@@ -30,6 +30,7 @@ use super::geometry::Geometry;
 use super::holds::Holds;
 use super::maps::{Maps, Mode, Role};
 use super::pace::Pace;
+use super::probe::Probe;
 use super::run::Run;
 use super::settings::{Features, Settings};
 use super::storage::{NoMemory, Storage};
@@ -64,6 +65,8 @@ pub struct Shared<S: Storage> {
     pub(super) turns: Turns,
     /// What the host has read from the clone.
     pub(super) wanted: Wanted,
+    /// Whether the host is at work, and how long its requests take.
+    pub probe: Probe,
     /// Requests of the host that the source and the clone have failed.
     host_errors: [AtomicU64; 2],
 }
@@ -84,6 +87,7 @@ impl<S: Storage> Shared<S> {
             failing: AtomicU64::new(0),
             turns: Turns::new(),
             wanted: Wanted::new(),
+            probe: Probe::new(),
             host_errors: [AtomicU64::new(0), AtomicU64::new(0)],
         })
     }

@@ -9,7 +9,7 @@
 //! |---|---|
 //! | what happens to a request? | [`plan`], [`requests`] for what cannot go at once, [`sent`] for its end |
 //! | how does it all fit together? | [`machine`] |
-//! | what is copied next? | [`copier`], [`copying`], [`wanted`], [`pace`] |
+//! | what is copied next? | [`copier`], [`copying`], [`wanted`], [`pace`], [`probe`] |
 //! | when is something durable? | [`touches`], [`ahead`], [`clears`], [`flushes`], [`turns`], [`journal`], [`checkpoint`] |
 //! | what survives a crash? | [`load`] |
 //! | what is on the metadata device? | [`mod@format`] |
@@ -38,6 +38,7 @@ pub mod maps;
 pub mod message;
 pub mod pace;
 pub mod plan;
+pub mod probe;
 #[cfg(loom)]
 #[path = "tests/races/mod.rs"]
 mod races;

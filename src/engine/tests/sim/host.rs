@@ -55,7 +55,9 @@ impl World {
         if self.requests.len() >= self.params.in_flight {
             return Ok(());
         }
-        self.host_seen = true;
+        let sample = self.shared.probe.request(|| self.now);
+        let took = self.rng.below(1_000_000);
+        self.shared.probe.done(sample, || self.now + took);
         let kind = self.rng.below(100);
         let op = match kind {
             0..=29 => Some(HostOp::Read),

@@ -99,8 +99,7 @@ impl World {
 
     /// The background's next copy.
     pub(super) fn background(&mut self) {
-        let host_seen = core::mem::take(&mut self.host_seen);
-        if let Background::Copy(copy) = self.engine.next_copy(&self.shared, self.now, host_seen) {
+        if let Background::Copy(copy) = self.engine.next_copy(&self.shared, self.now) {
             self.copy(copy);
         }
     }

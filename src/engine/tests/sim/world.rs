@@ -58,7 +58,6 @@ pub struct World {
     pub(super) identical: bool,
     /// What is under way beside requests, for crash points.
     pub(super) during: During,
-    pub(super) host_seen: bool,
     /// The worker has found nothing to do so often.
     pub(super) idle_passes: u32,
     /// Where a sequential write begins.
@@ -146,7 +145,6 @@ impl World {
             checkpoint: None,
             identical,
             during: During::default(),
-            host_seen: false,
             idle_passes: 0,
             next_sequential: params.window.start(),
             last_id: 2,
