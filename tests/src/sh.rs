@@ -10,6 +10,8 @@ use std::process::{Command, Output, Stdio};
 pub struct Ran {
     /// Its exit code was 0.
     pub ok: bool,
+    /// Its exit code; none if a signal ended it.
+    pub code: Option<i32>,
     /// Standard output.
     pub out: String,
     /// Standard error.
@@ -31,6 +33,7 @@ fn ran(output: Output) -> Ran {
     let text = |bytes: Vec<u8>| String::from_utf8_lossy(&bytes).trim_end().to_string();
     Ran {
         ok: output.status.success(),
+        code: output.status.code(),
         out: text(output.stdout),
         err: text(output.stderr),
     }

@@ -6,15 +6,19 @@
 use super::hog;
 use crate::sh;
 use crate::wait::{self, Background};
-use anyhow::{Context, Result};
+use anyhow::{bail, Context, Result};
 use rustix::mm::{mlockall, MlockAllFlags};
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::Arc;
+use std::thread;
+use std::time::Duration;
 
-/// Memory of our own process, MiB.
-const OWN: usize = 256;
+/// stress-ng's exit code where memory is too short for it at the moment.
+const NO_RESOURCE: i32 = 3;
+/// The pause before it tries again.
+const AGAIN: Duration = Duration::from_secs(1);
 /// Each goes on for so many operations before it looks whether it is to stop.
 const STRESS: &str = "stress-ng --vm 2 --vm-bytes 96m --vm-keep --vm-method all --verify \
                       --vm-ops 2000 --oom-avoid --quiet --temp-path /tmp";
@@ -30,7 +34,7 @@ pub fn exempt_ourselves() -> Result<()> {
 pub struct Pressure {
     stop: Arc<AtomicBool>,
     stop_file: PathBuf,
-    own: Background<Result<String>>,
+    own: Option<Background<Result<String>>>,
     loops: Vec<Background<Result<u64>>>,
 }
 
@@ -42,7 +46,7 @@ impl Pressure {
         let program = std::env::current_exe()?.display().to_string();
         let words = [
             "hog".to_string(),
-            OWN.to_string(),
+            own_mib()?.to_string(),
             stop_file.display().to_string(),
         ];
         let own = wait::background("hog", move || {
@@ -61,15 +65,20 @@ impl Pressure {
         Ok(Self {
             stop,
             stop_file,
-            own,
+            own: Some(own),
             loops,
         })
     }
 
-    /// Fails if something has ended before its time: it has failed.
-    pub fn check(&self) -> Result<()> {
-        let ended = self.own.is_done() || self.loops.iter().any(Background::is_done);
-        anyhow::ensure!(!ended, "something that needs memory has ended");
+    /// Fails if something has ended before its time, with what it has said.
+    pub fn check(&mut self) -> Result<()> {
+        if let Some(place) = self.loops.iter().position(Background::is_done) {
+            let rounds = self.loops.remove(place).join_whenever()??;
+            bail!("it has ended after {rounds} rounds");
+        }
+        if let Some(own) = self.own.take_if(|own| own.is_done()) {
+            bail!("it has ended: {}", own.join_whenever()??);
+        }
         Ok(())
     }
 
@@ -81,7 +90,8 @@ impl Pressure {
         for running in self.loops {
             rounds.push(running.join_whenever()??);
         }
-        let own = self.own.join_whenever()??;
+        let own = self.own.context("our own process was asked twice")?;
+        let own = own.join_whenever()??;
         Ok(format!(
             "{own}, {} rounds of stress-ng, {} of fio",
             rounds[0], rounds[1]
@@ -94,11 +104,24 @@ fn again_and_again(name: &str, line: String, stop: &Arc<AtomicBool>) -> Backgrou
     wait::background(name, move || {
         let mut rounds = 0;
         while !stop.load(Ordering::Relaxed) {
-            sh::shell(&line)?;
-            rounds += 1;
+            let ran = sh::run("bash", &["-euo", "pipefail", "-c", &line])?;
+            match ran.code {
+                Some(0) => rounds += 1,
+                Some(NO_RESOURCE) => thread::sleep(AGAIN),
+                _ => bail!("{line} failed: {} {}", ran.err, ran.out),
+            }
         }
         Ok(rounds)
     })
+}
+
+/// Memory of our own process, MiB: three quarters of what there is.
+fn own_mib() -> Result<u64> {
+    let text = fs::read_to_string("/proc/meminfo")?;
+    let total = text.lines().find_map(|line| line.strip_prefix("MemTotal:"));
+    let kib = total.and_then(|total| total.trim().strip_suffix(" kB"));
+    let kib: u64 = kib.context("no MemTotal in /proc/meminfo")?.parse()?;
+    Ok(kib / 1024 * 3 / 4)
 }
 
 /// The process that [`Pressure`] starts: its memory and the file that ends it.

@@ -24,10 +24,10 @@ pub fn run(watch: &Watch) -> Result<String> {
     let files = Files::start().context("files")?;
     let direct = Direct::start().context("direct I/O")?;
     let before = swapped()?;
-    let pressure = Pressure::start(files.folder())?;
+    let mut pressure = Pressure::start(files.folder())?;
 
     for reload in 1..=RELOADS {
-        wait_for_pages(&swap, &pressure, &direct, reload * PAGES_OUT / RELOADS)?;
+        wait_for_pages(&swap, &mut pressure, &direct, reload * PAGES_OUT / RELOADS)?;
         ensure!(swap.is_restoring()?, "the restore was over too soon");
         swap.reload()
             .context("a reload of the swap area's volume")?;
@@ -37,7 +37,7 @@ pub fn run(watch: &Watch) -> Result<String> {
     files.finish()?;
     direct.finish()?;
     watch.goes_on();
-    wait_for_pages(&swap, &pressure, &direct, 2 * PAGES_OUT)?;
+    wait_for_pages(&swap, &mut pressure, &direct, 2 * PAGES_OUT)?;
 
     let (out, back) = swap.pages()?;
     let counted = swapped()?;
@@ -59,7 +59,7 @@ pub fn run(watch: &Watch) -> Result<String> {
     ))
 }
 
-fn wait_for_pages(swap: &Swap, pressure: &Pressure, direct: &Direct, pages: u64) -> Result<()> {
+fn wait_for_pages(swap: &Swap, pressure: &mut Pressure, direct: &Direct, pages: u64) -> Result<()> {
     wait::while_it_grows("pages are swapped", pages, || {
         pressure.check()?;
         direct.check()?;
