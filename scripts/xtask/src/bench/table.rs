@@ -164,7 +164,10 @@ pub const ROWS: &[Row] = &[
         name: "first-touch-seq",
         what: "64 KiB sequential writes, each the first one to its extent, depth 1, source of \
                100 us, metadata of 1 ms",
-        cases: &[case("tracking", RATE, &[AtLeast(0.8, "linear")])],
+        cases: &[
+            case("tracking", RATE, &[AtLeast(0.8, "linear")]),
+            case("tracking, marked in vain", "extents", &[]),
+        ],
     },
     Row {
         name: "overwrite",
