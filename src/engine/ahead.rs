@@ -5,10 +5,10 @@
 //! Each first touch waits for its record. A host with many requests in flight shares one record
 //! between them; one that waits for each request before it sends the next would wait for a record
 //! with each extent. So when first touches follow one another, the extents that come next are
-//! recorded along: as many as the sequence has had so far, at most [`MOST_SECTORS`] of them.
+//! recorded along: as many as the sequence has had so far, at most 8 MiB.
 //!
 //! What is marked and then not written costs a copy in the next restore, and nothing else. Requests
-//! that follow one another by chance mark nothing: a sequence counts from its [`FOLLOWERS`] on.
+//! that follow one another by chance mark nothing: a sequence counts from its third follower on.
 
 use super::atomics::AtomicU64;
 use super::bitmap::Bitmap;

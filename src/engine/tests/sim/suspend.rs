@@ -189,10 +189,11 @@ impl World {
         let whole = self.params.window.start() == 0;
         let tracking = loaded.shared.maps.state().mode == Mode::Tracking;
         let different = whole && tracking && self.rng.below(12) == 0;
+        self.learn(&loaded, false);
         if different {
+            // Behind the end of a restore, which the oracle may only learn of here.
             self.delta.fill(true);
         }
-        self.learn(&loaded, false);
         self.take_up(loaded, different)
     }
 
