@@ -57,18 +57,11 @@ impl Activity {
 }
 
 impl<S: Storage> Engine<S> {
-    /// The background's next copy.
-    pub fn next_copy(&mut self, shared: &Shared<S>, now: u64) -> Background {
-        if shared.probe.take_seen() {
+    /// The background's next copy. `host_seen`: the host has sent requests since the last call.
+    pub fn next_copy(&mut self, shared: &Shared<S>, now: u64, host_seen: bool) -> Background {
+        if host_seen {
             self.pace.host_seen(now);
         }
-        self.pace.host_took(shared.probe.take_samples());
-        let next = self.choose_copy(shared, now);
-        shared.probe.set_copying(self.copier.running() > 0);
-        next
-    }
-
-    fn choose_copy(&mut self, shared: &Shared<S>, now: u64) -> Background {
         if let Some(copy) = self.copier.next_hurried_piece(now) {
             self.pace.started(now, copy.sectors.len(), &self.settings);
             return Background::Copy(copy);
@@ -196,9 +189,7 @@ impl<S: Storage> Engine<S> {
     ) -> CopyOutcome {
         self.count_errors(result);
         let was_stalled = self.is_stalled();
-        let done = self.copier.done(&mut self.holds, job, result, now);
-        shared.probe.set_copying(self.copier.running() > 0);
-        let outcome = match done {
+        let outcome = match self.copier.done(&mut self.holds, job, result, now) {
             Next::Parked(since) => {
                 self.pace.done(now, since);
                 CopyOutcome::Settled

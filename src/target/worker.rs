@@ -10,8 +10,8 @@ use super::core::{Core, Desk, COMMIT, FLUSH};
 use super::metadata;
 use super::Restore;
 use crate::dm::{
-    buffer::Span, dm_err_limited, dm_warn, io::Durability, kcopyd::CopyRange, noio::NoIo,
-    shared::Ref, time::now_ns, Bio, Status,
+    atomic::Ordering, buffer::Span, dm_err_limited, dm_warn, io::Durability, kcopyd::CopyRange,
+    noio::NoIo, shared::Ref, time::now_ns, Bio, Status,
 };
 use crate::engine::{
     checkpoint::{Checkpoint, Purpose},
@@ -289,8 +289,13 @@ fn copy(core: &Ref<Core>, desk: &Desk) -> u64 {
     if !desk.active {
         return u64::MAX;
     }
+    let mut host_seen = core.host_seen.swap(false, Ordering::Relaxed);
     loop {
-        let next = core.engine.lock().next_copy(&core.shared, now_ns());
+        let next = core
+            .engine
+            .lock()
+            .next_copy(&core.shared, now_ns(), host_seen);
+        host_seen = false;
         match next {
             Background::Copy(copy) => start_copy(core, copy),
             Background::NotBefore(time) => return time,

@@ -280,7 +280,7 @@ impl Machine {
     }
 
     fn background(&mut self) {
-        while let Background::Copy(copy) = self.engine.next_copy(&self.shared, self.now) {
+        while let Background::Copy(copy) = self.engine.next_copy(&self.shared, self.now, false) {
             self.copy(copy);
         }
     }
