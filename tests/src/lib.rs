@@ -9,7 +9,7 @@
 //! | how does a device below fail? | [`mod@slice`] |
 //! | what must a read return? | [`model`] |
 //! | what does the target say about itself? | [`status`], [`observe`], [`maps`], [`kmsg`] |
-//! | how much was moved? | [`stats`] |
+//! | how much was moved, how much memory is there? | [`stats`], [`meminfo`] |
 //! | how does a scenario wait? | [`wait`] |
 //! | how fast is it? | [`mod@bench`] |
 
@@ -25,6 +25,7 @@ pub mod io;
 pub mod kmsg;
 pub mod maps;
 pub mod matrix;
+pub mod meminfo;
 pub mod memory;
 pub mod model;
 pub mod observe;

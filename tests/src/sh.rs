@@ -55,5 +55,10 @@ pub fn ok(program: &str, args: &[&str]) -> Result<String> {
 
 /// Runs a line of shell that must succeed and returns its standard output.
 pub fn shell(line: &str) -> Result<String> {
-    ok("bash", &["-euo", "pipefail", "-c", line])
+    ok("bash", &words(line))
+}
+
+/// What `bash` is given for a line of shell.
+pub fn words(line: &str) -> [&str; 4] {
+    ["-euo", "pipefail", "-c", line]
 }

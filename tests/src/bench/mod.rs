@@ -6,7 +6,7 @@
 //! | question | module |
 //! |---|---|
 //! | what lies below? | [`brd`], [`null_blk`], [`fill`] |
-//! | how is a contestant put over it? | [`ours`], [`peers`] |
+//! | how is a contestant put over it? | [`mapped`], [`ours`], [`peers`] |
 //! | how is it measured? | [`fio`], [`ioctls`], [`progress`] |
 //! | who is measured when? | [`contest`] |
 //! | what is measured? | [`rows`], [`sweep`] |
@@ -16,6 +16,7 @@ pub mod contest;
 pub mod fill;
 pub mod fio;
 pub mod ioctls;
+pub mod mapped;
 pub mod null_blk;
 pub mod ours;
 pub mod peers;

@@ -3,10 +3,12 @@
 //! The target of this project as a contestant.
 
 use super::fill;
+use super::mapped::Mapped;
 use crate::dm;
 use crate::status::Status;
 use crate::wait;
-use anyhow::{ensure, Context, Result};
+use anyhow::{ensure, Result};
+use std::ops::Deref;
 use std::time::Duration;
 
 /// Long enough for the copy of any volume here on an emulated machine.
@@ -28,6 +30,17 @@ pub struct Place {
 }
 
 impl Place {
+    /// Over source, clone and metadata device.
+    pub fn over([source, clone, metadata]: [String; 3], extent: u64, sectors: u64) -> Self {
+        Self {
+            metadata,
+            source,
+            clone,
+            extent,
+            sectors,
+        }
+    }
+
     /// Formats the metadata and makes the device. `features` are words of the table line
     /// besides `format`.
     pub fn format(&self, name: &str, features: &str) -> Result<Ours> {
@@ -37,8 +50,7 @@ impl Place {
 
     /// Makes the device over metadata that exist.
     pub fn create(&self, name: &str, features: &str) -> Result<Ours> {
-        dm::ok(&["create", name, "--table", &self.table(features)])?;
-        Ours::at(name)
+        Mapped::new(name, &self.table(features)).map(Ours)
     }
 
     /// The table line with these features.
@@ -51,43 +63,31 @@ impl Place {
     }
 }
 
-/// A mapped device. It goes away when it is dropped.
-pub struct Ours {
-    name: String,
+/// A mapped device of the target.
+pub struct Ours(Mapped);
+
+impl Deref for Ours {
+    type Target = Mapped;
+
+    fn deref(&self) -> &Mapped {
+        &self.0
+    }
 }
 
 impl Ours {
     /// A device that exists.
     pub fn at(name: &str) -> Result<Self> {
-        dm::ok(&["mknodes"])?;
-        Ok(Self {
-            name: name.to_string(),
-        })
-    }
-
-    /// Its name.
-    pub fn name(&self) -> &str {
-        &self.name
-    }
-
-    /// Its path.
-    pub fn path(&self) -> String {
-        dm::path(&self.name)
+        Mapped::at(name).map(Self)
     }
 
     /// Suspends it.
     pub fn suspend(&self) -> Result<()> {
-        dm::ok(&["suspend", "--nolockfs", &self.name]).map(drop)
+        dm::ok(&["suspend", "--nolockfs", self.name()]).map(drop)
     }
 
     /// Resumes it.
     pub fn resume(&self) -> Result<()> {
-        dm::ok(&["resume", &self.name]).map(drop)
-    }
-
-    /// Sends a message.
-    pub fn message(&self, message: &str) -> Result<()> {
-        dm::ok(&["message", &self.name, "0", message]).map(drop)
+        dm::ok(&["resume", self.name()]).map(drop)
     }
 
     /// Sends a message to the suspended device.
@@ -100,9 +100,7 @@ impl Ours {
 
     /// What it says about itself.
     pub fn status(&self) -> Result<Status> {
-        let line = dm::ok(&["status", &self.name])?;
-        let words = line.splitn(4, ' ').nth(3);
-        words.context("an empty status")?.parse()
+        dm::target_words(&dm::ok(&["status", self.name()])?, "restore")?.parse()
     }
 
     /// Waits until the restore is over.
@@ -120,13 +118,5 @@ impl Ours {
     pub fn restore(&self) -> Result<()> {
         self.message_suspended("start_restore")?;
         self.wait_restored()
-    }
-}
-
-impl Drop for Ours {
-    fn drop(&mut self) {
-        if let Err(error) = dm::ok(&["remove", "--retry", &self.name]) {
-            eprintln!("{error:#}");
-        }
     }
 }

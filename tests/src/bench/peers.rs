@@ -3,24 +3,28 @@
 //! The peers, over the same devices.
 
 use super::fill;
+use super::mapped::Mapped;
 use crate::dm;
 use crate::wait;
 use anyhow::{Context, Result};
+use std::ops::Deref;
 use std::time::Duration;
 use xtask::bench::settings::CloneSettings;
 
-/// A mapped device of another target. It goes away when it is dropped.
-pub struct Peer {
-    name: String,
+/// A mapped device of another target.
+pub struct Peer(Mapped);
+
+impl Deref for Peer {
+    type Target = Mapped;
+
+    fn deref(&self) -> &Mapped {
+        &self.0
+    }
 }
 
 impl Peer {
     fn new(name: &str, table: &str) -> Result<Self> {
-        dm::ok(&["create", name, "--table", table])?;
-        dm::ok(&["mknodes"])?;
-        Ok(Self {
-            name: name.to_string(),
-        })
+        Mapped::new(name, table).map(Self)
     }
 
     /// `linear` over the first sectors of a device.
@@ -58,24 +62,9 @@ impl Peer {
         )
     }
 
-    /// Its name.
-    pub fn name(&self) -> &str {
-        &self.name
-    }
-
-    /// Its path.
-    pub fn path(&self) -> String {
-        dm::path(&self.name)
-    }
-
-    /// Sends a message.
-    pub fn message(&self, message: &str) -> Result<()> {
-        dm::ok(&["message", &self.name, "0", message]).map(drop)
-    }
-
     /// The words of its status behind the target's name.
     pub fn status(&self) -> Result<Vec<String>> {
-        let line = dm::ok(&["status", &self.name])?;
+        let line = dm::ok(&["status", self.name()])?;
         Ok(line.split(' ').skip(3).map(str::to_string).collect())
     }
 
@@ -94,14 +83,6 @@ impl Peer {
         let regions = status.get(3).context("clone's status is too short")?;
         let (done, all) = regions.split_once('/').context("no <hydrated>/<regions>")?;
         Ok(done == all)
-    }
-}
-
-impl Drop for Peer {
-    fn drop(&mut self) {
-        if let Err(error) = dm::ok(&["remove", "--retry", &self.name]) {
-            eprintln!("{error:#}");
-        }
     }
 }
 
@@ -143,10 +124,7 @@ impl Snapshot {
     /// Sectors that it uses of the store.
     pub fn used(&self) -> Result<u64> {
         let snapshot = self.snapshot.as_ref().context("there is no snapshot")?;
-        let status = snapshot.status()?;
-        let used = status.first().and_then(|pair| pair.split_once('/'));
-        let (used, _) = used.with_context(|| format!("snapshot says {}", status.join(" ")))?;
-        Ok(used.parse()?)
+        Ok(allocated(&snapshot.status()?)?.parse()?)
     }
 
     /// Gets everything ready for a merge: it begins when [`Self::origin`] is resumed.
@@ -169,11 +147,14 @@ impl Snapshot {
     /// Whether the merge is complete: only the store's own administration is left in it.
     pub fn merged(&self) -> Result<bool> {
         let status = self.origin.status()?;
-        // <allocated>/<total> <metadata>
-        let pair = status.first().context("an empty status")?;
-        let (used, _) = pair
-            .split_once('/')
-            .with_context(|| format!("snapshot-merge says {}", status.join(" ")))?;
+        let used = allocated(&status)?;
         Ok(status.get(1).map(String::as_str) == Some(used))
     }
+}
+
+/// The first figure of a snapshot's `<allocated>/<total> <metadata>`.
+fn allocated(status: &[String]) -> Result<&str> {
+    let pair = status.first().and_then(|pair| pair.split_once('/'));
+    let (allocated, _) = pair.with_context(|| format!("the status is {}", status.join(" ")))?;
+    Ok(allocated)
 }

@@ -4,6 +4,7 @@
 //! that it writes through the page cache.
 
 use super::hog;
+use crate::meminfo;
 use crate::sh;
 use crate::wait::{self, Background};
 use anyhow::{bail, Context, Result};
@@ -104,7 +105,7 @@ fn again_and_again(name: &str, line: String, stop: &Arc<AtomicBool>) -> Backgrou
     wait::background(name, move || {
         let mut rounds = 0;
         while !stop.load(Ordering::Relaxed) {
-            let ran = sh::run("bash", &["-euo", "pipefail", "-c", &line])?;
+            let ran = sh::run("bash", &sh::words(&line))?;
             match ran.code {
                 Some(0) => rounds += 1,
                 Some(NO_RESOURCE) => thread::sleep(AGAIN),
@@ -118,10 +119,7 @@ fn again_and_again(name: &str, line: String, stop: &Arc<AtomicBool>) -> Backgrou
 /// Memory of our own process, MiB: three quarters of what there is.
 fn own_mib() -> Result<u64> {
     let text = fs::read_to_string("/proc/meminfo")?;
-    let total = text.lines().find_map(|line| line.strip_prefix("MemTotal:"));
-    let kib = total.and_then(|total| total.trim().strip_suffix(" kB"));
-    let kib: u64 = kib.context("no MemTotal in /proc/meminfo")?.parse()?;
-    Ok(kib / 1024 * 3 / 4)
+    Ok(meminfo::kib(&text, "MemTotal")? / 1024 * 3 / 4)
 }
 
 /// The process that [`Pressure`] starts: its memory and the file that ends it.

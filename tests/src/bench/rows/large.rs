@@ -10,6 +10,7 @@ use crate::bench::ours::{Ours, Place};
 use crate::bench::{GIB, MIB};
 use crate::dm;
 use crate::io::Device;
+use crate::meminfo;
 use crate::rig::metadata_sectors;
 use anyhow::{ensure, Context, Result};
 use std::fs;
@@ -34,13 +35,11 @@ impl Large {
         let source = disk("source", sectors, 0)?;
         let clone = disk("clone", sectors, 0)?;
         let metadata = disk("meta", metadata_sectors(sectors / EXTENT), metadata_ns)?;
-        let place = Place {
-            source: source.path(),
-            clone: clone.path(),
-            metadata: metadata.path(),
-            extent: EXTENT,
+        let place = Place::over(
+            [source.path(), clone.path(), metadata.path()],
+            EXTENT,
             sectors,
-        };
+        );
         Ok(Self {
             _disks: [source, clone, metadata],
             place,
@@ -172,14 +171,9 @@ fn used() -> Result<f64> {
 /// `MemFree` leaves out the free pages that each processor keeps at hand, some of 2 MiB:
 /// `/proc/zoneinfo` has their counts.
 fn used_of(memory: &str, zones: &str) -> Result<f64> {
-    let figure = |name: &str| -> Result<f64> {
-        let line = memory.lines().find_map(|line| line.strip_prefix(name));
-        let words = line.and_then(|line| line.split_whitespace().next());
-        let word = words.with_context(|| format!("no {name}"))?;
-        Ok(word.parse()?)
-    };
-    let mut used = figure("MemTotal:")?;
-    for name in ["MemFree:", "Buffers:", "Cached:", "SReclaimable:"] {
+    let figure = |name| -> Result<f64> { Ok(meminfo::kib(memory, name)? as f64) };
+    let mut used = figure("MemTotal")?;
+    for name in ["MemFree", "Buffers", "Cached", "SReclaimable"] {
         used -= figure(name)?;
     }
     let counts = zones

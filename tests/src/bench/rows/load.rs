@@ -34,13 +34,11 @@ impl Volume {
         let source = Disk::new("source", sectors, SOURCE_NS)?;
         let clone = Disk::new("clone", sectors, clone_ns)?;
         let metadata = Disk::new("ours-meta", 64 * MIB, 0)?;
-        let place = Place {
-            source: source.path(),
-            clone: clone.path(),
-            metadata: metadata.path(),
-            extent: EXTENT,
+        let place = Place::over(
+            [source.path(), clone.path(), metadata.path()],
+            EXTENT,
             sectors,
-        };
+        );
         fill::whole(&place.source)?;
         fill::whole(&place.clone)?;
         Ok(Self {

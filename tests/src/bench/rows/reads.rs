@@ -21,13 +21,11 @@ fn disks() -> Result<Disks> {
 }
 
 fn place(disks: &Disks, extent: u64) -> Place {
-    Place {
-        source: disks.path(0),
-        clone: disks.path(1),
-        metadata: disks.path(2),
+    Place::over(
+        [disks.path(0), disks.path(1), disks.path(2)],
         extent,
-        sectors: SECTORS,
-    }
+        SECTORS,
+    )
 }
 
 /// 4 KiB random reads. The peer `clone` has copied everything, too.

@@ -21,13 +21,7 @@ const LARGE: u64 = 4 * GIB;
 pub fn full(contest: Contest) -> Result<()> {
     let disks = Disks::new(4, FULL)?;
     disks.fill(2)?;
-    let place = Place {
-        source: disks.path(0),
-        clone: disks.path(1),
-        metadata: disks.path(2),
-        extent: EXTENT,
-        sectors: FULL,
-    };
+    let place = Place::over([disks.path(0), disks.path(1), disks.path(2)], EXTENT, FULL);
     let trace = Trace::start()?;
     contest.alternate(
         "time",
@@ -87,13 +81,7 @@ pub fn part(contest: Contest, nth: u64) -> Result<()> {
     let count = changed.len() as u64;
     fill::range(&disks.path(4), 0, count * EXTENT + 64 * MIB)?;
     let store = Peer::linear("store", &disks.path(4), LARGE)?;
-    let place = Place {
-        source: disks.path(0),
-        clone: disks.path(1),
-        metadata: disks.path(2),
-        extent: EXTENT,
-        sectors: LARGE,
-    };
+    let place = Place::over([disks.path(0), disks.path(1), disks.path(2)], EXTENT, LARGE);
     let ours = place.format("ours", "identical")?;
     let trace = Trace::start()?;
     contest.alternate(

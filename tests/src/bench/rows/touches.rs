@@ -72,13 +72,11 @@ pub fn random(contest: Contest) -> Result<()> {
 fn compare(contest: Contest, disks: &Disks, metadata: &Metadata) -> Result<()> {
     let linear = Peer::linear("linear", &disks.path(0), SECTORS)?;
     let era = Peer::era(&metadata.era, &disks.path(0), SECTORS, ERA_BLOCK)?;
-    let place = Place {
-        source: disks.path(0),
-        clone: disks.path(1),
-        metadata: metadata.ours.clone(),
-        extent: EXTENT,
-        sectors: MAPPED,
-    };
+    let place = Place::over(
+        [disks.path(0), disks.path(1), metadata.ours.clone()],
+        EXTENT,
+        MAPPED,
+    );
     let requests = requests();
     let write = |path: &str| fio::listed(path, true, 32, &requests);
     let write = &write;
@@ -182,13 +180,11 @@ pub fn sequential(contest: Contest) -> Result<()> {
     fill::whole(&source.path())?;
     let linear = Peer::linear("linear", &source.path(), LENGTH)?;
     let era = Peer::era(&era_metadata.path(), &source.path(), LENGTH, ERA_BLOCK)?;
-    let place = Place {
-        source: source.path(),
-        clone: clone.path(),
-        metadata: metadata.path(),
-        extent: EXTENT,
-        sectors: LENGTH,
-    };
+    let place = Place::over(
+        [source.path(), clone.path(), metadata.path()],
+        EXTENT,
+        LENGTH,
+    );
     let requests: Vec<_> = (0..WRITTEN).map(|at| (at * EXTENT, EXTENT)).collect();
     let write = |path: &str| Ok(fio::listed(path, true, 1, &requests)?.rate);
     let write = &write;

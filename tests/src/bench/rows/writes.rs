@@ -46,13 +46,11 @@ pub fn touched(contest: Contest) -> Result<()> {
 }
 
 fn place(disks: &Disks) -> Place {
-    Place {
-        source: disks.path(0),
-        clone: disks.path(1),
-        metadata: disks.path(2),
-        extent: EXTENT,
-        sectors: SECTORS,
-    }
+    Place::over(
+        [disks.path(0), disks.path(1), disks.path(2)],
+        EXTENT,
+        SECTORS,
+    )
 }
 
 /// Whole extents, each once, while nothing is copied.
