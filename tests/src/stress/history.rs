@@ -6,9 +6,11 @@
 //! end. So a sector holds what an operation has left there that is not *superseded*: no other one
 //! began after its end. A read may return that of any operation that is not superseded by one that
 //! had ended when the read began. The start of a restore is such an operation, on every sector.
+//! While one changes a sector, a read may also find it torn: made of what it may return.
 //!
 //! Time is a count of begins and ends. One lock, held for moments, never across I/O.
 
+use super::torn;
 use crate::disks::{is_stamped, Part};
 use crate::stamps::{self, Found, Stamp, Writer, BLOCK};
 use anyhow::{bail, Result};
@@ -34,9 +36,10 @@ pub enum Effect {
 /// An operation that has not ended.
 const UNDER_WAY: u64 = u64::MAX;
 
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Debug)]
 struct Operation {
     effect: Effect,
+    sectors: Range<u64>,
     begin: u64,
     end: u64,
 }
@@ -55,6 +58,8 @@ struct State {
     sectors: Vec<Vec<u32>>,
     /// When the reads under way began, and how many at that time.
     reads: BTreeMap<u64, u32>,
+    /// Sectors that reads have found torn, as they may.
+    torn: u64,
 }
 
 /// A read under way.
@@ -67,6 +72,7 @@ impl History {
     pub fn new(source: &Part, clone: &Part, sectors: u64) -> Self {
         let first = Operation {
             effect: Effect::Source,
+            sectors: 0..sectors,
             begin: 0,
             end: 0,
         };
@@ -78,6 +84,7 @@ impl History {
                 operations: vec![first],
                 sectors: vec![vec![0]; sectors as usize],
                 reads: BTreeMap::new(),
+                torn: 0,
             }),
         }
     }
@@ -101,6 +108,11 @@ impl History {
         state.operations[number as usize].end = now;
     }
 
+    /// How many sectors reads have found torn, as they may.
+    pub fn torn(&self) -> u64 {
+        self.state().torn
+    }
+
     /// A read begins.
     pub fn begin_read(&self) -> Reading {
         let mut state = self.state();
@@ -111,14 +123,25 @@ impl History {
 
     /// The read has ended, with this data from `sectors`.
     pub fn end_read(&self, read: Reading, sectors: Range<u64>, data: &[u8]) -> Result<()> {
-        let found: Vec<Found> = data.chunks_exact(BLOCK).map(stamps::read).collect();
+        let blocks = data.chunks_exact(BLOCK);
+        let found: Vec<(&[u8], Found)> = blocks.map(|it| (it, stamps::read(it))).collect();
         let mut state = self.state();
         let mut wrong = Vec::new();
-        for (sector, found) in sectors.clone().zip(found) {
-            if !self.allows(&state, sector, found, read.begin) {
+        for (sector, (block, found)) in sectors.clone().zip(found) {
+            let allowed = match found {
+                Found::Garbage => self.may_be_torn(&state, sector, block, read.begin),
+                whole => self.allows(&state, sector, whole, read.begin),
+            };
+            if allowed {
+                state.torn += u64::from(found == Found::Garbage);
+            } else {
+                let found = match found {
+                    Found::Garbage => torn::describe(block, &self.ever_at(&state, sector)),
+                    whole => whole.to_string(),
+                };
+                let possible = state.possible(sector, read.begin);
                 wrong.push(format!(
-                    "sector {sector}: found {found}, possible are {}",
-                    state.possible(sector, read.begin)
+                    "sector {sector}: found {found}, possible are {possible}"
                 ));
             }
         }
@@ -137,18 +160,43 @@ impl History {
 
     fn allows(&self, state: &State, sector: u64, found: Found, read_at: u64) -> bool {
         let mut seen = state.visible(sector, read_at);
-        seen.any(|number| {
-            let operation = &state.operations[number as usize];
-            match operation.effect {
-                Effect::Source => found == self.initial(Writer::Source, sector),
-                Effect::Clone => found == self.initial(Writer::Clone, sector),
-                Effect::Zero if found == Found::Zero => true,
-                Effect::Data if found == host_stamp(sector, u64::from(number)) => true,
-                Effect::Undefined => self.was_ever_at(sector, found),
-                // Torn: a read and a write of one sector at the same time.
-                Effect::Data | Effect::Zero => operation.end > read_at && found == Found::Garbage,
-            }
+        seen.any(|number| match self.left_by(state, number, sector) {
+            Some(left) => found == left,
+            None => self.was_ever_at(sector, found),
         })
+    }
+
+    /// Whether it was being changed, and each word is of what a read may return.
+    fn may_be_torn(&self, state: &State, sector: u64, block: &[u8], read_at: u64) -> bool {
+        let seen: Vec<u32> = state.visible(sector, read_at).collect();
+        if !seen.iter().any(|number| state.changes_at(*number, read_at)) {
+            return false;
+        }
+        let contents: Option<Vec<Found>> = seen
+            .iter()
+            .map(|number| self.left_by(state, *number, sector))
+            .collect();
+        let contents = contents.unwrap_or_else(|| self.ever_at(state, sector));
+        torn::is_mixture(block, &contents)
+    }
+
+    /// What an operation leaves on a sector, if that is known.
+    fn left_by(&self, state: &State, number: u32, sector: u64) -> Option<Found> {
+        match state.operations[number as usize].effect {
+            Effect::Source => Some(self.initial(Writer::Source, sector)),
+            Effect::Clone => Some(self.initial(Writer::Clone, sector)),
+            Effect::Zero => Some(Found::Zero),
+            Effect::Data => Some(host_stamp(sector, u64::from(number))),
+            Effect::Undefined => None,
+        }
+    }
+
+    /// All that any operation has ever left on a sector, and zeros.
+    fn ever_at(&self, state: &State, sector: u64) -> Vec<Found> {
+        let numbers = (0..).zip(&state.operations);
+        let there = numbers.filter(|(_, operation)| operation.sectors.contains(&sector));
+        let left = there.filter_map(|(number, _)| self.left_by(state, number, sector));
+        std::iter::once(Found::Zero).chain(left).collect()
     }
 
     fn initial(&self, writer: Writer, sector: u64) -> Found {
@@ -194,6 +242,7 @@ impl State {
         let number = self.operations.len();
         self.operations.push(Operation {
             effect,
+            sectors: sectors.clone(),
             begin,
             end: UNDER_WAY,
         });
@@ -230,10 +279,18 @@ impl State {
         numbers.filter(move |number| operation(*number).end >= latest)
     }
 
+    /// Whether an operation changed its sectors when a read that began at `read_at` was under way.
+    fn changes_at(&self, number: u32, read_at: u64) -> bool {
+        let Operation { effect, end, .. } = &self.operations[number as usize];
+        *end > read_at && !matches!(effect, Effect::Source | Effect::Clone)
+    }
+
     fn possible(&self, sector: u64, read_at: u64) -> String {
         let describe = |number: u32| {
-            let Operation { effect, begin, end } = self.operations[number as usize];
-            let end = if end == UNDER_WAY {
+            let Operation {
+                effect, begin, end, ..
+            } = &self.operations[number as usize];
+            let end = if *end == UNDER_WAY {
                 "now".to_string()
             } else {
                 end.to_string()
@@ -335,13 +392,51 @@ mod tests {
         assert!(sees(&history, &host_data(0..1, across)));
     }
 
+    fn mixture(first: &[u8], second: &[u8]) -> Vec<u8> {
+        [&first[..BLOCK / 2], &second[BLOCK / 2..]].concat()
+    }
+
     #[test]
     fn torn_only_while_it_is_written() {
         let history = history();
-        let torn = vec![7; BLOCK];
-        let write = history.begin(Effect::Data, 0..1);
+        let first = history.begin(Effect::Data, 0..1);
+        history.end(first);
+        let second = history.begin(Effect::Data, 0..1);
+        let torn = mixture(&host_data(0..1, first), &host_data(0..1, second));
         assert!(sees(&history, &torn));
-        history.end(write);
+        assert!(!sees(&history, &mixture(&torn, &clone_data())));
+        assert!(!sees(&history, &vec![7; BLOCK]));
+        history.end(second);
         assert!(!sees(&history, &torn));
+    }
+
+    #[test]
+    fn torn_while_it_is_discarded() {
+        let history = history();
+        let write = history.begin(Effect::Data, 0..1);
+        history.end(write);
+        let torn = mixture(&host_data(0..1, write), &[0; BLOCK]);
+        assert!(!sees(&history, &torn));
+        let discard = history.begin(Effect::Undefined, 0..1);
+        assert!(sees(&history, &torn));
+        assert!(!sees(&history, &mixture(&torn, &clone_data())));
+        history.end(discard);
+        assert!(!sees(&history, &torn));
+    }
+
+    #[test]
+    fn behind_a_discard_torn_with_whatever_was_there() {
+        let history = history();
+        let [old, new] = [0, 1].map(|_| {
+            let write = history.begin(Effect::Data, 0..1);
+            history.end(write);
+            write
+        });
+        let discard = history.begin(Effect::Undefined, 0..1);
+        history.end(discard);
+        let torn = mixture(&host_data(0..1, old), &host_data(0..1, new));
+        assert!(!sees(&history, &torn));
+        history.begin(Effect::Zero, 0..1);
+        assert!(sees(&history, &torn));
     }
 }

@@ -6,6 +6,7 @@
 //! | question | module |
 //! |---|---|
 //! | what may a read return when writes overlap in place and time? | [`history`] |
+//! | and when a sector is read while it changes? | [`torn`] |
 //! | what does the host send? | [`load`] |
 //! | what is done to the mapped device? | [`control`] |
 //! | in what order, and what is checked when? | [`rounds`] |
@@ -14,3 +15,4 @@ pub mod control;
 pub mod history;
 pub mod load;
 pub mod rounds;
+pub mod torn;

@@ -45,6 +45,8 @@ pub struct Plan {
 #[derive(Clone, Copy, Debug)]
 pub struct Summary {
     requests: u64,
+    /// Sectors that were torn by reads and changes at the same time.
+    torn: u64,
     counts: Counts,
     /// Extents compared because the maps called them the same.
     compared: u64,
@@ -64,9 +66,9 @@ impl fmt::Display for Summary {
         } = self.counts;
         write!(
             f,
-            "{} requests, {restores} restores, {suspends} suspends, {reloads} reloads, {swaps} swaps, \
+            "{} requests, {} sectors torn, {restores} restores, {suspends} suspends, {reloads} reloads, {swaps} swaps, \
              {messages} messages; {} of {} sectors copied, {} extents compared",
-            self.requests, self.copied, self.delta, self.compared
+            self.requests, self.torn, self.copied, self.delta, self.compared
         )
     }
 }
@@ -276,6 +278,7 @@ impl Volume {
         self.rig.close()?;
         Ok(Summary {
             requests,
+            torn: self.history.torn(),
             counts: self.control.counts,
             compared: self.compared,
             copied: self.copied,
