@@ -76,9 +76,12 @@ impl Rig {
         })
     }
 
-    /// Checks that there were exactly so many events since `before`.
+    /// Checks that there are exactly so many events since `before`. The last may be yet to come: the
+    /// status shows what has happened a moment before the event tells of it.
     pub fn expect_events(&self, before: &Figures, count: u64) -> Result<()> {
-        let since = self.events()? - before.events;
+        let since = || self.events().map(|events| events - before.events);
+        wait::for_condition("the events", || Ok(since()? >= count))?;
+        let since = since()?;
         ensure!(since == count, "{since} events, must be {count}");
         Ok(())
     }

@@ -161,7 +161,8 @@ fn gone_for_ever() -> Result<()> {
         rig.resume()?;
         rig.shut_down()?;
         rig.create_with("0")?;
-        rig.until("restoring stalled rw")?;
+        rig.event_after(0).join()??;
+        rig.expect("restoring stalled rw")?;
         comes_back(rig, |rig| rig.source.heal())
     })
 }
