@@ -13,6 +13,7 @@
 #include <linux/device-mapper.h>
 #include <linux/dm-io.h>
 #include <linux/dm-kcopyd.h>
+#include <linux/ratelimit.h>
 #include <linux/sched/mm.h>
 
 #ifdef __BINDGEN__
@@ -57,7 +58,10 @@ int rust_dm_stack_limits(struct queue_limits *top, struct block_device *bdev,
 			 sector_t start);
 unsigned int rust_dm_major(dev_t dev);
 unsigned int rust_dm_minor(dev_t dev);
-bool rust_dm_ratelimit(void);
+
+/* helpers.c: messages */
+void rust_dm_ratelimit_init(struct ratelimit_state *state);
+bool rust_dm_ratelimit(struct ratelimit_state *state);
 
 /* helpers.c: memory */
 unsigned int rust_dm_memalloc_noio_save(void);

@@ -73,13 +73,14 @@ unsigned int rust_dm_minor(dev_t dev)
 	return MINOR(dev);
 }
 
-/* True when a message about failed I/O may be printed now. */
-bool rust_dm_ratelimit(void)
+void rust_dm_ratelimit_init(struct ratelimit_state *state)
 {
-	static DEFINE_RATELIMIT_STATE(state, DEFAULT_RATELIMIT_INTERVAL,
-				      DEFAULT_RATELIMIT_BURST);
+	ratelimit_default_init(state);
+}
 
-	return __ratelimit(&state);
+bool rust_dm_ratelimit(struct ratelimit_state *state)
+{
+	return __ratelimit(state);
 }
 
 unsigned int rust_dm_memalloc_noio_save(void)

@@ -40,7 +40,7 @@ pub use bio_list::BioList;
 pub use device::{BlockDevice, DevT, Device, ReadOnlyDevice};
 pub use events::{Events, MappedName, TableId};
 pub use limits::{DeviceVisitor, Limits};
-pub use log::may_log;
+pub use log::LogLimit;
 #[allow(unused_imports)] // A target need not use them all.
 pub(crate) use log::{dm_err, dm_err_limited, dm_info, dm_warn, dm_warn_limited};
 pub use registration::Registration;

@@ -21,7 +21,8 @@ use crate::dm::{
     kcopyd::{CopyDone, CopyResult as CopyEnd, Kcopyd},
     queue::{new_job, Job, Kind, Queue},
     shared::Ref,
-    Bio, BioList, BlockDevice, Device, DoneBio, Events, MappedName, ReadOnlyDevice, TableId,
+    Bio, BioList, BlockDevice, Device, DoneBio, Events, LogLimit, MappedName, ReadOnlyDevice,
+    TableId,
 };
 use crate::engine::{
     copier::{CopyResult, BACKGROUND_JOBS, URGENT_JOBS},
@@ -119,6 +120,9 @@ pub(super) struct Core {
     pub(super) events: Events,
     pub(super) devices: Devices,
     pub(super) features: Features,
+    /// For messages about failed requests.
+    #[pin]
+    pub(super) log_limit: LogLimit,
     /// What the fast path looks at.
     pub(super) shared: Shared<KernelMemory>,
     /// The host has sent a request since the worker looked last. A hint for the pace, which orders
@@ -172,6 +176,7 @@ impl Core {
             events,
             devices,
             features,
+            log_limit <- LogLimit::new(),
             shared,
             host_seen: AtomicBool::new(false),
             inbox <- new_spinlock_irq!(Inbox {

@@ -85,6 +85,7 @@ fn take_own_flush(core: &Core, mut sent: Sent) {
     let taken = core.engine.lock().take_ended(&core.shared, &mut sent);
     if taken == Taken::Answer(false) {
         dm_err_limited!(
+            core.log_limit,
             core.name,
             "source flush failed, what it should have covered is copied again"
         );
@@ -122,7 +123,7 @@ fn copy_done(core: &Core, desk: &mut Desk, job: usize, result: CopyResult) {
         } else {
             "source cannot be written"
         };
-        dm_err_limited!(core.name, "copy failed: {what}");
+        dm_err_limited!(core.log_limit, core.name, "copy failed: {what}");
     }
     if let CopyOutcome::Failed(extents) = outcome {
         fail_waiting(desk, extents);

@@ -8,6 +8,7 @@
 
 mod clone;
 mod dropped;
+mod log;
 mod metadata;
 mod rows;
 mod source;
@@ -34,6 +35,7 @@ pub fn trials() -> Vec<Trial> {
         metadata::trials(),
         dropped::trials(),
         waiting::trials(),
+        log::trials(),
         unplugged::trials(),
     ]
     .into_iter()
