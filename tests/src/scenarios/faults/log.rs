@@ -10,7 +10,7 @@ use dm_restore_tests::rig::Rig;
 use libtest_mimic::Trial;
 
 pub fn trials() -> Vec<Trial> {
-    vec![trial("faults::one_hides_no_other", one_hides_no_other)]
+    vec![trial("log::one_hides_no_other", one_hides_no_other)]
 }
 
 /// Copies that fail, each with a line for the log.
