@@ -45,6 +45,7 @@ pub fn trials() -> Vec<Trial> {
         geometry::trials(),
         control::trials(),
         faults::trials(),
+        faults::log::trials(),
         io_load::trials(),
         reloads::trials(),
         filesystems::trials(),

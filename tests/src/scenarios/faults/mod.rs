@@ -8,7 +8,7 @@
 
 mod clone;
 mod dropped;
-mod log;
+pub mod log;
 mod metadata;
 mod rows;
 mod source;
@@ -35,7 +35,6 @@ pub fn trials() -> Vec<Trial> {
         metadata::trials(),
         dropped::trials(),
         waiting::trials(),
-        log::trials(),
         unplugged::trials(),
     ]
     .into_iter()
