@@ -79,10 +79,14 @@ impl Rig {
     /// Checks that there are exactly so many events since `before`. The last may be yet to come: the
     /// status shows what has happened a moment before the event tells of it.
     pub fn expect_events(&self, before: &Figures, count: u64) -> Result<()> {
-        let since = || self.events().map(|events| events - before.events);
-        wait::for_condition("the events", || Ok(since()? >= count))?;
-        let since = since()?;
-        ensure!(since == count, "{since} events, must be {count}");
+        let mut since = 0;
+        let come = wait::for_condition("the events have come", || {
+            since = self.events()? - before.events;
+            Ok(since >= count)
+        });
+        let wrong = || format!("{since} events, must be {count}");
+        come.with_context(wrong)?;
+        ensure!(since == count, wrong());
         Ok(())
     }
 

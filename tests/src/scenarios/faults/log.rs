@@ -9,6 +9,7 @@ use dm_restore_tests::errno::expect_eio;
 use dm_restore_tests::rig::Rig;
 use libtest_mimic::Trial;
 
+/// All of them. No row of the manual's tables is about the log.
 pub fn trials() -> Vec<Trial> {
     vec![trial("log::one_hides_no_other", one_hides_no_other)]
 }

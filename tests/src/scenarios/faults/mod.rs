@@ -27,7 +27,7 @@ use libtest_mimic::Trial;
 use std::ops::Range;
 use std::time::{Duration, Instant};
 
-/// All of them.
+/// Those of the tables' rows; [`log`] has its own.
 pub fn trials() -> Vec<Trial> {
     [
         clone::trials(),
