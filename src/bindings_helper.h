@@ -14,6 +14,7 @@
 #include <linux/dm-io.h>
 #include <linux/dm-kcopyd.h>
 #include <linux/ratelimit.h>
+#include <linux/sched/isolation.h>
 #include <linux/sched/mm.h>
 
 #ifdef __BINDGEN__
@@ -62,6 +63,9 @@ unsigned int rust_dm_minor(dev_t dev);
 /* helpers.c: messages */
 void rust_dm_ratelimit_init(struct ratelimit_state *state);
 bool rust_dm_ratelimit(struct ratelimit_state *state);
+
+/* helpers.c: processors */
+int rust_dm_spread_cpu(unsigned int nth);
 
 /* helpers.c: memory */
 unsigned int rust_dm_memalloc_noio_save(void);

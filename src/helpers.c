@@ -83,6 +83,26 @@ bool rust_dm_ratelimit(struct ratelimit_state *state)
 	return __ratelimit(state);
 }
 
+/*
+ * The processor for the @nth of several pieces of work that are to run side by
+ * side: online and not isolated. Work for one that goes offline runs elsewhere.
+ */
+int rust_dm_spread_cpu(unsigned int nth)
+{
+	unsigned int count = 0;
+	int cpu;
+
+	for_each_online_cpu(cpu)
+		count += housekeeping_cpu(cpu, HK_TYPE_DOMAIN);
+	if (!count)
+		return WORK_CPU_UNBOUND;
+	nth %= count;
+	for_each_online_cpu(cpu)
+		if (housekeeping_cpu(cpu, HK_TYPE_DOMAIN) && !nth--)
+			return cpu;
+	return WORK_CPU_UNBOUND;
+}
+
 unsigned int rust_dm_memalloc_noio_save(void)
 {
 	return memalloc_noio_save();

@@ -17,6 +17,7 @@
 use kernel::bindings;
 use kernel::ffi::{c_int, c_ulong};
 use kernel::prelude::*;
+use kernel::sync::atomic::{Atomic, Relaxed};
 use kernel::sync::{new_spinlock_irq, Arc, LockClassKey, SpinLockIrq};
 use kernel::time::msecs_to_jiffies;
 use kernel::types::Opaque;
@@ -97,14 +98,36 @@ impl Drop for Queue {
     }
 }
 
+/// The processor of a job on a [`Kind::PerCpu`] queue.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Cpu(c_int);
+
+impl Cpu {
+    /// The one where the job is enqueued.
+    pub const ANY: Self = Self(bindings::wq_misc_consts_WORK_CPU_UNBOUND as c_int);
+
+    /// The next of all in turn that are not isolated: for jobs that are to run side by side. If it
+    /// goes offline, the job runs on another one.
+    pub fn next() -> Self {
+        static NEXT: Atomic<u32> = Atomic::new(0);
+        let next = NEXT.fetch_add(1, Relaxed);
+        // SAFETY: No requirements.
+        Self(unsafe { super::bindings::rust_dm_spread_cpu(next) })
+    }
+}
+
 /// Creates an initialiser of a [`Job`]: `new_job!(queue, run)`, with `queue: Arc<Queue>` and
-/// `run: fn(Ref<T>)`.
+/// `run: fn(Ref<T>)`, or `new_job!(queue, run, cpu)`, with `cpu: Cpu`.
 #[macro_export]
 macro_rules! new_job {
     ($queue:expr, $run:expr $(,)?) => {
+        $crate::dm::queue::new_job!($queue, $run, $crate::dm::queue::Cpu::ANY)
+    };
+    ($queue:expr, $run:expr, $cpu:expr $(,)?) => {
         $crate::dm::queue::Job::new(
             $queue,
             $run,
+            $cpu,
             ::kernel::static_lock_class!(),
             ::kernel::static_lock_class!(),
         )
@@ -139,6 +162,7 @@ pub struct Job<T: Send + Sync + 'static> {
     work: Opaque<bindings::delayed_work>,
     run: fn(Ref<T>),
     queue: Arc<Queue>,
+    cpu: Cpu,
 }
 
 // SAFETY: A pinned job never moves, and what it holds may be used and dropped by any thread.
@@ -160,6 +184,7 @@ impl<T: Send + Sync> Job<T> {
     pub fn new(
         queue: Arc<Queue>,
         run: fn(Ref<T>),
+        cpu: Cpu,
         work_key: Pin<&'static LockClassKey>,
         timer_key: Pin<&'static LockClassKey>,
     ) -> impl PinInit<Self> {
@@ -193,6 +218,7 @@ impl<T: Send + Sync> Job<T> {
             }),
             run,
             queue,
+            cpu,
         })
     }
 
@@ -237,7 +263,7 @@ impl<T: Send + Sync> Job<T> {
         // `drop` cancels it before it lets go of either. May be called in any context.
         unsafe {
             bindings::mod_delayed_work_on(
-                bindings::wq_misc_consts_WORK_CPU_UNBOUND as c_int,
+                self.cpu.0,
                 self.queue.raw.as_ptr(),
                 self.work.get(),
                 delay,

@@ -10,6 +10,7 @@
 //! 3. `inbox`: a spin lock that disables interrupts, held for moments; the only lock in `map`,
 //!    `end_io` and completions.
 
+use super::copies::Copies;
 use super::memory::KernelMemory;
 use super::worker;
 use super::Restore;
@@ -18,7 +19,6 @@ use crate::dm::{
     buffer::BlockBuf,
     claims::Claim,
     io::{AsyncIo, IoClient, IoDone},
-    kcopyd::{CopyDone, CopyResult as CopyEnd, Kcopyd},
     queue::{new_job, Job, Kind, Queue},
     shared::Ref,
     Bio, BioList, BlockDevice, Device, DoneBio, Events, LogLimit, MappedName, ReadOnlyDevice,
@@ -138,10 +138,8 @@ pub(super) struct Core {
     pub(super) io: IoClient,
     /// Journal writes and source flushes.
     pub(super) async_io: AsyncIo<Core>,
-    /// The background's copies.
-    pub(super) background: Kcopyd<Core>,
-    /// Copies that host writes wait for.
-    pub(super) urgent: Kcopyd<Core>,
+    #[pin]
+    pub(super) copies: Copies,
     #[pin]
     pub(super) job: Job<Core>,
 }
@@ -192,8 +190,7 @@ impl Core {
             desk <- new_mutex!(desk, "dm_restore::desk"),
             io: IoClient::new()?,
             async_io: AsyncIo::new(2)?,
-            background: Kcopyd::new(BACKGROUND_JOBS)?,
-            urgent: Kcopyd::new(URGENT_JOBS)?,
+            copies <- Copies::new()?,
             job <- new_job!(queue, worker::run),
         }))
     }
@@ -226,6 +223,12 @@ impl Core {
         if happened {
             self.events.raise();
         }
+    }
+
+    /// A copy has ended.
+    pub(super) fn copy_ended(this: &Ref<Self>, job: usize, result: CopyResult) {
+        this.inbox.lock().put_copy(job, result);
+        this.job.enqueue(this);
     }
 
     /// The line of `dmsetup status`.
@@ -263,17 +266,6 @@ impl IoDone for Core {
             COMMIT => this.inbox.lock().commit = Some((result.is_ok(), buf)),
             _ => this.flush_ended(result.is_ok()),
         }
-        this.job.enqueue(this);
-    }
-}
-
-impl CopyDone for Core {
-    fn copy_done(this: &Ref<Self>, cookie: u64, end: CopyEnd) {
-        let result = CopyResult {
-            read_error: end.read_error,
-            write_error: end.write_error,
-        };
-        this.inbox.lock().put_copy(cookie as usize, result);
         this.job.enqueue(this);
     }
 }

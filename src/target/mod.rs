@@ -7,11 +7,13 @@
 //! | construct a table line | [`table`] |
 //! | a request comes, a request is done | [`fast`] |
 //! | what cannot be done at once | [`worker`] |
+//! | copies in flight | [`copies`] |
 //! | suspend and resume | [`suspend`] |
 //! | load, format, checkpoint | [`metadata`] |
 //! | messages | [`control`] |
 
 mod control;
+mod copies;
 mod core;
 mod fast;
 mod limits;
@@ -105,5 +107,6 @@ impl Target for Restore {
 
     fn dtr(this: ArcBorrow<'_, Self>) {
         this.core.job.disable();
+        this.core.copies.disable();
     }
 }

@@ -54,8 +54,7 @@ pub(super) fn postsuspend(core: &Owner<Core>) {
 /// Waits until nothing of the target's own is in flight and every result was taken in.
 fn drain(core: &Ref<Core>) {
     loop {
-        core.background.wait_idle();
-        core.urgent.wait_idle();
+        core.copies.wait_idle();
         core.async_io.wait_idle();
         core.job.enqueue(core);
         core.job.flush();

@@ -10,12 +10,12 @@ use super::core::{Core, Desk, COMMIT, FLUSH};
 use super::metadata;
 use super::Restore;
 use crate::dm::{
-    atomic::Ordering, buffer::Span, dm_err_limited, dm_warn, io::Durability, kcopyd::CopyRange,
-    noio::NoIo, shared::Ref, time::now_ns, Bio, Status,
+    atomic::Ordering, buffer::Span, dm_err_limited, dm_warn, io::Durability, noio::NoIo,
+    shared::Ref, time::now_ns, Bio, Status,
 };
 use crate::engine::{
     checkpoint::{Checkpoint, Purpose},
-    copier::{Copy, CopyResult, BACKGROUND_JOBS},
+    copier::CopyResult,
     copying::{Background, CopyOutcome},
     flushes::{FlushNeed, Settled},
     format::BLOCK_SECTORS,
@@ -183,7 +183,7 @@ fn admit_one(core: &Ref<Core>, desk: &mut Desk, mut bio: Bio<Restore>) {
             Admission::Fail => return bio.complete(Status::IOERR),
             Admission::Wait => return desk.waiting.push(bio),
             // Asked again at once: both ends of a request may need a copy.
-            Admission::Copy(copy) => start_copy(core, copy),
+            Admission::Copy(copy) => core.copies.start(core, copy),
         }
     }
 }
@@ -298,35 +298,9 @@ fn copy(core: &Ref<Core>, desk: &Desk) -> u64 {
             .next_copy(&core.shared, now_ns(), host_seen);
         host_seen = false;
         match next {
-            Background::Copy(copy) => start_copy(core, copy),
+            Background::Copy(copy) => core.copies.start(core, copy),
             Background::NotBefore(time) => return time,
             Background::Nothing => return u64::MAX,
         }
-    }
-}
-
-fn start_copy(core: &Ref<Core>, copy: Copy) {
-    let client = if copy.job < BACKGROUND_JOBS {
-        &core.background
-    } else {
-        &core.urgent
-    };
-    let range = CopyRange {
-        from: copy.sectors.start(),
-        to: copy.sectors.start(),
-        sectors: copy.sectors.len(),
-    };
-    let (clone, source) = (&core.devices.clone, &core.devices.source);
-    if client
-        .copy(core.clone(), copy.job as u64, clone, source, range)
-        .is_err()
-    {
-        // Never busy: a client has as many places as the engine has jobs for it.
-        let failed = CopyResult {
-            read_error: false,
-            write_error: true,
-        };
-        core.inbox.lock().put_copy(copy.job, failed);
-        wake(core);
     }
 }
