@@ -7,11 +7,12 @@
 //! |---|---|
 //! | what lies below? | [`brd`], [`null_blk`], [`fill`] |
 //! | how is a contestant put over it? | [`mapped`], [`ours`], [`peers`] |
-//! | how is it measured? | [`fio`], [`ioctls`], [`progress`] |
+//! | how is it measured? | [`fio`], [`ioctls`], [`calls`], [`progress`] |
 //! | who is measured when? | [`contest`] |
 //! | what is measured? | [`rows`], [`sweep`] |
 
 pub mod brd;
+pub mod calls;
 pub mod contest;
 pub mod fill;
 pub mod fio;

@@ -11,28 +11,23 @@
 
 pub mod figures;
 pub mod line;
+mod machine;
 pub mod page;
 pub mod plots;
 pub mod settings;
 pub mod store;
 pub mod table;
 
-use std::fs;
 use std::path::PathBuf;
 use std::process::ExitCode;
-use std::time::Duration;
 
-use anyhow::{bail, Context, Result};
+use anyhow::{bail, Result};
 
 use crate::cache::Lock;
 use crate::cli::KernelArg;
-use crate::progress::Step;
-use crate::setup::Setup;
-use crate::test::programs;
-use crate::vm::{accel, Config, Vm};
-use crate::{module, paths, setup};
+use crate::{paths, setup};
 use figures::Outcome;
-use line::{Line, Sample};
+use machine::Told;
 use store::Place;
 
 /// Which rows to run, and how.
@@ -52,12 +47,6 @@ pub struct What {
     docs: bool,
 }
 
-/// MiB: the largest rows have source and clone of 4 GiB in it, filled.
-const MEMORY: u32 = 10 * 1024;
-
-/// Longer than any run should take.
-const TIMEOUT: Duration = Duration::from_secs(3 * 3600);
-
 /// Run the benchmark.
 ///
 /// # Errors
@@ -68,12 +57,9 @@ pub fn run(kernel: &KernelArg, what: &What) -> Result<ExitCode> {
     let rows = selected(&what.rows)?;
     let _lock = Lock::take(&paths::build().join("bench.lock"))?;
     let setup = setup::machine(kernel)?;
-    let config = config(&setup, what, &rows)?;
-    let place = Place::here(accel(), &setup.guest.release, config.cpus, config.memory);
-    let told = measure(config, &rows)?;
-    for (row, error) in &told.failed {
-        println!("{row}: {error}");
-    }
+    let config = machine::config(&setup, &words(what, &rows))?;
+    let place = Place::of(&config);
+    let told = machine::measure(config, "rows", rows.len())?;
     if !what.sweep {
         let outcomes = keep(&told, &rows, &place.commit)?;
         let ran = rows.iter().filter_map(|name| table::row(name));
@@ -82,11 +68,7 @@ pub fn run(kernel: &KernelArg, what: &What) -> Result<ExitCode> {
             document(&place, &outcomes)?;
         }
     }
-    Ok(if told.failed.is_empty() {
-        ExitCode::SUCCESS
-    } else {
-        ExitCode::FAILURE
-    })
+    Ok(told.code())
 }
 
 /// The names of the rows to run, all if none is named.
@@ -103,74 +85,18 @@ fn selected(names: &[String]) -> Result<Vec<String>> {
     })
 }
 
-fn config(setup: &Setup, what: &What, rows: &[String]) -> Result<Config> {
-    let module = module::build(&setup.tree)?;
-    let program = programs::build()?.path("bench")?.to_owned();
-    let mut config = Config::new("bench", setup.guest.clone());
-    config.dir = directory();
-    config.memory = MEMORY;
-    config.timeout = TIMEOUT;
-    // The timers of null_blk need it; emulated machines are booted without.
-    config.cmdline.push("highres=on".into());
-    config.payload = vec![
-        (module::FILE.into(), module.stripped),
-        ("bench".into(), program),
-    ];
-    let words = if what.sweep {
+/// What the guest's program is told.
+fn words(what: &What, rows: &[String]) -> String {
+    if what.sweep {
         "sweep".to_owned()
     } else {
         format!("rows {} {}", what.rounds, rows.join(" "))
-    };
-    config.command = format!(
-        "modprobe dm-mod && insmod /payload/{} && exec /payload/bench {words}",
-        module::FILE
-    );
-    Ok(config)
+    }
 }
 
+/// Where results and logs go.
 fn directory() -> PathBuf {
     paths::build().join("bench")
-}
-
-/// What the guest has told.
-#[derive(Default)]
-struct Told {
-    samples: Vec<Sample>,
-    failed: Vec<(String, String)>,
-}
-
-fn measure(config: Config, rows: &[String]) -> Result<Told> {
-    let mut told = Told::default();
-    let mut noise = Vec::new();
-    let step = Step::items("rows", rows.len() as u64);
-    let mut done = 0;
-    let outcome = Vm::start(config)?.run(|line| match Line::parse(line) {
-        Some(Line::Sample(sample)) => {
-            step.doing(&format!(
-                "{}, {}: {}",
-                sample.row, sample.case, sample.contestant
-            ));
-            told.samples.push(sample);
-        }
-        Some(Line::Note(text)) => step.line(&text),
-        Some(Line::Failed { row, error }) => told.failed.push((row, error)),
-        Some(Line::Done { row }) => {
-            done += 1;
-            step.at(done);
-            step.line(&format!("{row}: done"));
-        }
-        None => noise.push(line.to_owned()),
-    })?;
-    if let Err(error) = outcome.check() {
-        for line in &noise {
-            println!("guest: {line}");
-        }
-        // What was measured is shown all the same, but not kept: a kernel in trouble measures
-        // something else.
-        bail!("{error:#}");
-    }
-    step.done();
-    Ok(told)
 }
 
 /// Add what was measured to the results. A row that did not come to its end has none.
@@ -191,19 +117,14 @@ fn keep(told: &Told, rows: &[String], commit: &str) -> Result<Vec<Outcome>> {
 /// Write the page and its plots.
 fn document(place: &Place, outcomes: &[Outcome]) -> Result<()> {
     store::save(&directory().join("machine.json"), place)?;
-    let documentation = paths::repo().join("Documentation");
-    let images = documentation.join("images");
-    plots::targets(&images.join("benchmarks-targets.svg"), outcomes)?;
-    plots::peers(&images.join("benchmarks-peers.svg"), outcomes)?;
-    let file = documentation.join("benchmarks.md");
-    let old =
-        fs::read_to_string(&file).with_context(|| format!("cannot read {}", file.display()))?;
-    fs::write(
-        &file,
-        page::replaced(&old, &page::content(place, outcomes))?,
-    )?;
-    println!("{}", file.display());
-    Ok(())
+    plots::targets(&image("benchmarks-targets.svg"), outcomes)?;
+    plots::peers(&image("benchmarks-peers.svg"), outcomes)?;
+    page::write("benchmarks.md", &page::content(place, outcomes))
+}
+
+/// A picture of the documentation.
+fn image(name: &str) -> PathBuf {
+    paths::repo().join("Documentation/images").join(name)
 }
 
 #[cfg(test)]

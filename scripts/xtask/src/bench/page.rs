@@ -1,9 +1,11 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! The table of results in `Documentation/benchmarks.md`, between two markers.
+//! The results in a page of the documentation, between two markers, and the table of
+//! `Documentation/benchmarks.md`.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Write;
+use std::fs;
 
 use anyhow::{Context, Result};
 
@@ -11,9 +13,25 @@ use super::figures::{Outcome, Spread};
 use super::line::OURS;
 use super::store::Place;
 use super::table::{Case, Row, Target, ROWS};
+use crate::paths;
 
 const BEGIN: &str = "<!-- results: begin -->";
 const END: &str = "<!-- results: end -->";
+
+/// Put this between the markers of a page of the documentation, and print where it is.
+///
+/// # Errors
+///
+/// There is no such page, it has no markers, or it cannot be written.
+pub fn write(name: &str, content: &str) -> Result<()> {
+    let file = paths::repo().join("Documentation").join(name);
+    let shown = file.display();
+    let old = fs::read_to_string(&file).with_context(|| format!("cannot read {shown}"))?;
+    let new = replaced(&old, content).with_context(|| shown.to_string())?;
+    fs::write(&file, new).with_context(|| format!("cannot write {shown}"))?;
+    println!("{shown}");
+    Ok(())
+}
 
 /// The page with this in the place of what stood between its markers.
 ///
@@ -30,13 +48,22 @@ pub fn replaced(page: &str, content: &str) -> Result<String> {
 /// Where the run took place, and a line for each case and target.
 #[must_use]
 pub fn content(place: &Place, outcomes: &[Outcome]) -> String {
+    let origin = origin(place, &commits(outcomes));
+    format!("{origin}\n\n{}", table(outcomes, ROWS))
+}
+
+/// Where these commits were measured.
+#[must_use]
+pub fn origin(place: &Place, commits: &str) -> String {
+    let Place {
+        machine,
+        accelerator,
+        kernel,
+        ..
+    } = place;
     format!(
-        "Guest on {}, accelerator {}, kernel {}, {}. Only the ratios are claimed.\n\n{}",
-        place.machine,
-        place.accelerator,
-        place.kernel,
-        commits(outcomes),
-        table(outcomes, ROWS)
+        "Guest on {machine}, accelerator {accelerator}, kernel {kernel}, {commits}. \
+         Only the ratios are claimed."
     )
 }
 
@@ -117,7 +144,8 @@ fn line(outcome: &Outcome) -> String {
 }
 
 /// A median, and half the distance of smallest and largest in per cent of it.
-fn with_spread(spread: &Spread) -> String {
+#[must_use]
+pub fn with_spread(spread: &Spread) -> String {
     let median = number(spread.median);
     if spread.min == spread.max {
         return median;
@@ -207,9 +235,11 @@ mod tests {
     }
 
     #[test]
-    fn the_page_has_the_markers() {
-        let page = crate::paths::repo().join("Documentation/benchmarks.md");
-        let page = std::fs::read_to_string(page).expect("the page");
-        assert!(replaced(&page, "").is_ok());
+    fn the_pages_have_the_markers() {
+        for name in ["benchmarks.md"] {
+            let page = paths::repo().join("Documentation").join(name);
+            let page = fs::read_to_string(page).expect("the page");
+            assert!(replaced(&page, "").is_ok(), "{name}");
+        }
     }
 }

@@ -11,7 +11,7 @@ use serde::{Deserialize, Serialize};
 
 use super::figures::Outcome;
 use super::table::ROWS;
-use crate::vm::Accel;
+use crate::vm::{accel, Accel, Config};
 use crate::{paths, run};
 
 /// Where a run took place.
@@ -30,7 +30,8 @@ pub struct Place {
 impl Place {
     /// This machine, with this guest.
     #[must_use]
-    pub fn here(accel: Accel, kernel: &str, processors: u32, memory: u32) -> Self {
+    pub fn of(guest: &Config) -> Self {
+        let (processors, memory) = (guest.cpus, guest.memory);
         let cpuinfo = fs::read_to_string("/proc/cpuinfo").unwrap_or_default();
         let model = cpuinfo
             .lines()
@@ -43,11 +44,11 @@ impl Place {
             machine: format!(
                 "{model}, {host} processors; the guest has {processors} and {memory} MiB"
             ),
-            accelerator: match accel {
+            accelerator: match accel() {
                 Accel::Kvm => "KVM".to_owned(),
                 Accel::Tcg => "TCG (emulation)".to_owned(),
             },
-            kernel: kernel.to_owned(),
+            kernel: guest.guest.release.clone(),
             commit: commit().unwrap_or_else(|_| "unknown".to_owned()),
         }
     }

@@ -3,12 +3,10 @@
 //! Large volumes: start of a restore, activation, memory.
 
 use crate::bench::contest::{Contest, OURS};
-use crate::bench::fill;
-use crate::bench::ioctls::{Trace, MESSAGE, SUSPEND};
+use crate::bench::ioctls::Trace;
 use crate::bench::null_blk::Disk;
-use crate::bench::ours::{Ours, Place};
-use crate::bench::{GIB, MIB};
-use crate::dm;
+use crate::bench::ours::Place;
+use crate::bench::{calls, fill, GIB, MIB};
 use crate::io::Device;
 use crate::meminfo;
 use crate::rig::metadata_sectors;
@@ -61,17 +59,7 @@ pub fn start(contest: Contest) -> Result<()> {
     let trace = Trace::start()?;
     let call = |place: &Place| -> Result<f64> {
         let ours = place.format("ours", "no_copy")?;
-        ours.suspend()?;
-        trace.forget()?;
-        ours.message("start_restore")?;
-        let call = trace.last(MESSAGE)?;
-        ours.resume()?;
-        let status = ours.status()?;
-        ensure!(
-            status.mode == "restoring" && status.cdm == status.extents,
-            "no restore of everything: {status:?}"
-        );
-        Ok(call.took() * 1e6)
+        Ok(calls::start(&trace, &ours)? * 1e6)
     };
     let call = &call;
     contest.alternate(
@@ -91,26 +79,13 @@ pub fn activation(contest: Contest) -> Result<()> {
     contest.alternate(
         "time",
         vec![
-            (OURS, Box::new(|| activated(&trace, &large.place))),
+            (
+                OURS,
+                Box::new(|| Ok(calls::activate(&trace, &large.place, "")?.1 * 1000.0)),
+            ),
             ("read of the maps", Box::new(|| read_maps(&large.place))),
         ],
     )
-}
-
-/// Milliseconds of the call that resumes, and of the first read.
-fn activated(trace: &Trace, place: &Place) -> Result<f64> {
-    dm::ok(&["create", "ours", "--notable"])?;
-    let ours = Ours::at("ours")?;
-    dm::ok(&["load", ours.name(), "--table", &place.table("")])?;
-    trace.forget()?;
-    ours.resume()?;
-    let device = Device::open(&ours.path())?;
-    let clock = Instant::now();
-    device.read(0..8)?;
-    let read = clock.elapsed().as_secs_f64();
-    let resume = trace.last(SUSPEND)?;
-    ensure!(ours.status()?.mode == "tracking", "not loaded");
-    Ok((resume.took() + read) * 1000.0)
 }
 
 /// Milliseconds that as many bytes as both maps have take with requests of 1 MiB.
