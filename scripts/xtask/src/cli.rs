@@ -84,6 +84,13 @@ enum Command {
         #[command(flatten)]
         what: bench::What,
     },
+    /// Measure how cost grows with volume, extents and processors, in the virtual machine
+    BenchScaling {
+        #[command(flatten)]
+        kernel: KernelArg,
+        #[command(flatten)]
+        what: bench::scaling::What,
+    },
     /// Breed hostile input for the engine
     Fuzz {
         #[command(flatten)]
@@ -168,6 +175,7 @@ pub fn run() -> Result<ExitCode> {
             test::run(&kernel, &what)
         }
         Command::Bench { kernel, what } => bench::run(&kernel, &what),
+        Command::BenchScaling { kernel, what } => bench::scaling::run(&kernel, &what),
         Command::Fuzz { what } => fuzz::run(&what),
         Command::Soak { kernel, words } => soak::run(&kernel, &words),
         Command::Mutants { what } => mutants::run(&what),

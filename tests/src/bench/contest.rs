@@ -3,7 +3,7 @@
 //! Measuring contestants in turns, so that what changes on the machine meanwhile meets all of
 //! them.
 
-use super::rows;
+use super::{rows, scaling};
 use crate::dm;
 use anyhow::{Context, Result};
 use xtask::bench::line::{Line, Sample};
@@ -14,16 +14,26 @@ pub use xtask::bench::line::OURS;
 /// the figure.
 pub type Measure<'a> = Box<dyn FnMut() -> Result<f64> + 'a>;
 
-/// A row that is being run.
+/// A row, or a sweep of curves, that is being run.
 #[derive(Clone, Copy)]
 pub struct Contest {
     /// Its name.
     pub row: &'static str,
     /// How often each contestant is measured.
     pub rounds: u32,
+    /// Where on its curves, if it is a sweep.
+    pub at: Option<u64>,
 }
 
 impl Contest {
+    /// The same, at this point of its curves.
+    pub fn at(self, point: u64) -> Self {
+        Self {
+            at: Some(point),
+            ..self
+        }
+    }
+
     /// Measures all contestants of a case once, then all of them again, and so on.
     pub fn alternate(&self, case: &str, mut contestants: Vec<(&str, Measure<'_>)>) -> Result<()> {
         for _ in 0..self.rounds {
@@ -41,6 +51,7 @@ impl Contest {
             row: self.row.to_string(),
             case: case.to_string(),
             contestant: contestant.to_string(),
+            at: self.at,
             figure,
         })
         .say()
@@ -52,19 +63,32 @@ impl Contest {
     }
 }
 
-/// Runs one row. If it fails, that is told, and what it has left is taken away.
+/// Runs one row.
 pub fn run(name: &str, rounds: u32) -> Result<()> {
     let row = xtask::bench::table::row(name).with_context(|| format!("no row {name}"))?;
+    ended(row.name, rounds, rows::run)
+}
+
+/// Runs one sweep of curves.
+pub fn sweep(name: &str, rounds: u32) -> Result<()> {
+    let sweep =
+        xtask::bench::scaling::sweeps::sweep(name).with_context(|| format!("no sweep {name}"))?;
+    ended(sweep.name, rounds, scaling::run)
+}
+
+/// Runs it to its end. If it fails, that is told, and what it has left is taken away.
+fn ended(row: &'static str, rounds: u32, run: fn(Contest) -> Result<()>) -> Result<()> {
     let contest = Contest {
-        row: row.name,
+        row,
         rounds,
+        at: None,
     };
-    match rows::run(contest) {
-        Ok(()) => Line::Done { row: name.into() }.say(),
+    let row = row.to_string();
+    match run(contest) {
+        Ok(()) => Line::Done { row }.say(),
         Err(error) => {
             dm::run(&["remove_all", "--force"])?;
             let error = format!("{error:#}");
-            let row = name.to_string();
             Line::Failed { row, error }.say()
         }
     }

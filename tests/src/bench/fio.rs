@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! Runs of fio: io_uring, O_DIRECT, one job.
+//! Runs of fio: io_uring, O_DIRECT, one job if nothing else is said.
 
 use crate::sh;
 use anyhow::{bail, Context, Result};
@@ -61,6 +61,12 @@ impl Job {
         self.word("--time_based")
             .word(format!("--runtime={seconds}"))
             .word("--ramp_time=300ms")
+    }
+
+    /// As so many jobs that do the same at the same time; their figures are added.
+    pub fn jobs(self, count: u64) -> Self {
+        self.word(format!("--numjobs={count}"))
+            .word("--group_reporting")
     }
 
     /// Within these sectors of the device.

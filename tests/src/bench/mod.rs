@@ -9,7 +9,7 @@
 //! | how is a contestant put over it? | [`mapped`], [`ours`], [`peers`] |
 //! | how is it measured? | [`fio`], [`ioctls`], [`calls`], [`progress`] |
 //! | who is measured when? | [`contest`] |
-//! | what is measured? | [`rows`], [`sweep`] |
+//! | what is measured? | [`rows`], [`scaling`], [`sweep`] |
 
 pub mod brd;
 pub mod calls;
@@ -23,6 +23,7 @@ pub mod ours;
 pub mod peers;
 pub mod progress;
 pub mod rows;
+pub mod scaling;
 pub mod sweep;
 
 /// Sectors of a MiB.

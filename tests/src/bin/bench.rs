@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! The benchmark in the guest: `bench rows <rounds> <row> ...`, or `bench sweep`. `cargo xtask bench`
-//! starts it.
+//! The benchmark in the guest: `bench rows <rounds> <row> ...`, `bench scaling <rounds> <sweep> ...`, or
+//! `bench sweep`. `cargo xtask bench` and `bench-scaling` start it.
 
 use anyhow::{bail, Result};
 use dm_restore_tests::bench::{contest, sweep};
@@ -15,6 +15,11 @@ fn main() -> Result<()> {
             let rounds = rounds.parse()?;
             rows.iter().try_for_each(|row| contest::run(row, rounds))
         }
-        _ => bail!("bench rows <rounds> <row> ... | bench sweep"),
+        ["scaling", rounds, sweeps @ ..] => {
+            let rounds = rounds.parse()?;
+            let mut sweeps = sweeps.iter();
+            sweeps.try_for_each(|sweep| contest::sweep(sweep, rounds))
+        }
+        _ => bail!("bench rows <rounds> <row> ... | scaling <rounds> <sweep> ... | sweep"),
     }
 }

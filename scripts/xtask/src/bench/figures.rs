@@ -147,6 +147,7 @@ mod tests {
             row: "read-qd1".into(),
             case: "tracking".into(),
             contestant: contestant.into(),
+            at: None,
             figure,
         }
     }

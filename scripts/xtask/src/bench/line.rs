@@ -22,7 +22,7 @@ pub enum Line {
         /// The error.
         error: String,
     },
-    /// The row's measurements are complete.
+    /// The measurements of a row, or of a sweep of curves, are complete.
     Done {
         /// Its name.
         row: String,
@@ -38,6 +38,9 @@ pub struct Sample {
     pub case: String,
     /// `ours`, or the peer's name.
     pub contestant: String,
+    /// Where on a curve it was measured, if it was on one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub at: Option<u64>,
     /// What was measured, in the case's unit.
     pub figure: f64,
 }
@@ -75,6 +78,7 @@ mod tests {
             row: "read-qd1".into(),
             case: "tracking".into(),
             contestant: OURS.into(),
+            at: None,
             figure: 1234.5,
         });
         let text = serde_json::to_string(&line).expect("a line");

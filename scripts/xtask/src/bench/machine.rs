@@ -59,6 +59,12 @@ pub struct Told {
 }
 
 impl Told {
+    /// Add what another machine has told.
+    pub fn add(&mut self, other: Self) {
+        self.samples.extend(other.samples);
+        self.failed.extend(other.failed);
+    }
+
     /// Whether all came to its end.
     #[must_use]
     pub fn code(&self) -> ExitCode {

@@ -7,13 +7,14 @@
 //! measurement in a line ([`mod@line`]). What is measured and what is asked for is a table
 //! ([`table`]), how the peers are set is another one ([`settings`]); both programs use them. Here
 //! medians are taken and compared ([`figures`]), kept ([`store`]) and shown ([`page`],
-//! [`plots`]).
+//! [`plots`]). [`scaling`] does the same for curves instead of rows.
 
 pub mod figures;
 pub mod line;
 mod machine;
 pub mod page;
 pub mod plots;
+pub mod scaling;
 pub mod settings;
 pub mod store;
 pub mod table;

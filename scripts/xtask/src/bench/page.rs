@@ -179,6 +179,7 @@ mod tests {
             row: "write-touched".into(),
             case: "tracking".into(),
             contestant: contestant.into(),
+            at: None,
             figure,
         };
         figures.iter().map(sample).collect()
@@ -236,7 +237,7 @@ mod tests {
 
     #[test]
     fn the_pages_have_the_markers() {
-        for name in ["benchmarks.md"] {
+        for name in ["benchmarks.md", "benchmarks-scaling.md"] {
             let page = paths::repo().join("Documentation").join(name);
             let page = fs::read_to_string(page).expect("the page");
             assert!(replaced(&page, "").is_ok(), "{name}");

@@ -11,9 +11,12 @@ use plotters::style::text_anchor::{HPos, Pos, VPos};
 
 use super::figures::Outcome;
 
-const TEXT: RGBColor = RGBColor(0x6e, 0x77, 0x81);
-const LINE: RGBColor = RGBColor(0x7b, 0x87, 0x94);
-const GOOD: RGBColor = RGBColor(0x2f, 0x9e, 0x63);
+pub(super) const TEXT: RGBColor = RGBColor(0x6e, 0x77, 0x81);
+pub(super) const LINE: RGBColor = RGBColor(0x7b, 0x87, 0x94);
+pub(super) const BLUE: RGBColor = RGBColor(0x3b, 0x82, 0xd0);
+pub(super) const ORANGE: RGBColor = RGBColor(0xd0, 0x7d, 0x2a);
+pub(super) const VIOLET: RGBColor = RGBColor(0x9a, 0x62, 0xc8);
+pub(super) const GOOD: RGBColor = RGBColor(0x2f, 0x9e, 0x63);
 const BAD: RGBColor = RGBColor(0xd1, 0x43, 0x43);
 
 /// Pixels.
@@ -146,7 +149,7 @@ fn draw_all(file: &Path, title: &str, bars: &[Bar]) -> Result<(), Box<dyn std::e
 }
 
 /// A factor as one would write it.
-fn tick(value: f64) -> String {
+pub(super) fn tick(value: f64) -> String {
     if value >= 10.0 {
         format!("{value:.0}")
     } else if value >= 0.995 {

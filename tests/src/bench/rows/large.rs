@@ -59,7 +59,7 @@ pub fn start(contest: Contest) -> Result<()> {
     let trace = Trace::start()?;
     let call = |place: &Place| -> Result<f64> {
         let ours = place.format("ours", "no_copy")?;
-        Ok(calls::start(&trace, &ours)? * 1e6)
+        Ok(calls::start(&trace, &ours, place.sectors / place.extent)? * 1e6)
     };
     let call = &call;
     contest.alternate(

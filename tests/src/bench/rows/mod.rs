@@ -39,7 +39,7 @@ pub fn run(contest: Contest) -> Result<()> {
 
 /// The numbers below `count`, each once, in an order that looks like chance and is the same in
 /// each run.
-fn shuffled(count: u64, seed: u64) -> Vec<u64> {
+pub fn shuffled(count: u64, seed: u64) -> Vec<u64> {
     let mut random = Random::new(seed);
     let mut numbers: Vec<u64> = (0..count).collect();
     for at in (1..numbers.len()).rev() {
@@ -50,7 +50,7 @@ fn shuffled(count: u64, seed: u64) -> Vec<u64> {
 }
 
 /// The requests a second of a job on a device.
-fn iops(job: &Job, path: String) -> Measure<'_> {
+pub fn iops(job: &Job, path: String) -> Measure<'_> {
     Box::new(move || Ok(job.run(&path)?.iops))
 }
 
@@ -60,7 +60,7 @@ fn rate(job: &Job, path: String) -> Measure<'_> {
 }
 
 /// A job for as long as fio runs for a rate.
-fn job(pattern: &str, kib: u64, depth: u32) -> Job {
+pub fn job(pattern: &str, kib: u64, depth: u32) -> Job {
     Job::new(pattern, kib, depth).seconds(SECONDS)
 }
 

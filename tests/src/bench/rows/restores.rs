@@ -40,7 +40,8 @@ pub fn full(contest: Contest) -> Result<()> {
     )
 }
 
-fn restored(trace: &Trace, ours: &Ours, extents: u64) -> Result<f64> {
+/// Seconds of a restore, in which so many extents have to be restored, and are.
+pub fn restored(trace: &Trace, ours: &Ours, extents: u64) -> Result<f64> {
     let before = ours.status()?;
     ensure!(before.cdm == extents, "{extents} must differ: {before:?}");
     let seconds = progress::restore(trace, ours)?;
@@ -59,7 +60,7 @@ pub fn copied(trace: &Trace, disks: &Disks, sectors: u64, settings: CloneSetting
 }
 
 /// Seconds by dd's own clock.
-fn dd(from: &str, to: &str) -> Result<f64> {
+pub fn dd(from: &str, to: &str) -> Result<f64> {
     let line = format!("LC_ALL=C dd if={from} of={to} bs=1M iflag=direct oflag=direct 2>&1");
     let said = sh::shell(&line)?;
     dd_seconds(&said).with_context(|| format!("dd said: {said}"))
