@@ -12,7 +12,7 @@ XTASK := scripts/in-root cargo xtask
 VERSION := $(if $(KERNEL),--kernel $(KERNEL))
 
 .PHONY: default modules modules_install clean help build demo test lint vm
-.PHONY: sim mutants soak fuzz test-debug bench
+.PHONY: sim mutants soak fuzz test-debug bench bench-scaling
 
 ifeq ($(KDIR),)
 default: help
@@ -31,13 +31,14 @@ modules_install:
 clean:
 	scripts/clean
 
-build demo test lint vm sim mutants soak fuzz test-debug bench:
+build demo test lint vm sim mutants soak fuzz test-debug bench bench-scaling:
 	@$(XTASK) $@ $(VERSION) $(ARGS)
 
 help:
 	@echo 'make demo           the main job, shown in a virtual machine (sets everything up)'
 	@echo 'make test           every test (sets everything up)'
 	@echo 'make bench          ours and its peers, measured side by side (ARGS="--row NAME")'
+	@echo 'make bench-scaling  how cost grows with volume, extents and processors'
 	@echo 'make soak           power cuts on the real module, on from where it stopped'
 	@echo 'make sim            a million simulated power cuts on failing devices (minutes)'
 	@echo 'make mutants        deliberate faults in the engine, and what catches each'
