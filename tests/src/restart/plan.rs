@@ -65,9 +65,11 @@ pub fn op(round: u64, writer: u64, number: u64) -> Op {
     }
 }
 
-/// The extents that are damaged before the restore begins, as runs of sectors.
+/// The extents that are damaged before the restore begins, as runs of sectors, from back to front:
+/// ahead of who writes the other way, more would be marked.
 pub fn damaged() -> impl Iterator<Item = Range<u64>> {
-    let groups = (0..EXTENTS / GROUP).filter(|group| group % UNDAMAGED != 0);
+    let groups = (0..EXTENTS / GROUP).rev();
+    let groups = groups.filter(|group| group % UNDAMAGED != 0);
     groups.map(|group| group * GROUP * EXTENT..(group + 1) * GROUP * EXTENT)
 }
 

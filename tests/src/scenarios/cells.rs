@@ -242,7 +242,9 @@ impl Group {
     fn run(&self, blocks: Blocks, extent: u64) -> Result<()> {
         let mut rig = self.prepare(blocks, extent).context("preparing")?;
         let mut wrong = Vec::new();
-        for (number, (row, cell)) in (1..).zip(&self.cells) {
+        // From back to front: ahead of who writes the other way, more would be marked.
+        let numbers = (1..=self.cells.len() as u64).rev();
+        for (number, (row, cell)) in numbers.zip(&self.cells) {
             if !cell.is_possible(blocks, extent) {
                 matrix::note(*row, cell.name, (blocks, extent), Outcome::Impossible);
                 continue;
