@@ -35,8 +35,9 @@ pub struct Copy {
     pub job: usize,
     /// What to copy, in sectors.
     pub sectors: Run,
-    /// A host write waits for it.
-    pub urgent: bool,
+    /// It begins here and now: a host write waits for it, or it is the only one of the background's.
+    /// Else it may begin on another processor, to run beside the others.
+    pub at_once: bool,
 }
 
 /// How a copy ended.
@@ -365,7 +366,7 @@ impl<S: Storage> Copier<S> {
         Some(Copy {
             job: place,
             sectors: Run::new(job.left.start(), job.left.len().min(job.piece)),
-            urgent: urgent || job.hurried,
+            at_once: urgent || job.hurried || self.running == 1,
         })
     }
 

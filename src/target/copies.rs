@@ -6,7 +6,8 @@
 //! nothing to do. Where the devices keep that thread busy (memory, emulated or very fast disks), a
 //! single client copies no faster than one processor. So there are two, and each is handed the
 //! background's copies by a job of its own, on a processor of its own. A copy that a host write waits
-//! for is begun on the spot.
+//! for is begun on the spot, and so is one that is alone: beside a busy host the scheduler runs the
+//! worker where the host does not run, and the copy stays there.
 //!
 //! Lock: a lane's `handed`, a leaf, held for moments.
 
@@ -69,7 +70,7 @@ impl Copies {
         } else {
             &self.odd
         };
-        if copy.urgent {
+        if copy.at_once {
             lane.begin(core, copy);
         } else {
             lane.hand(core, copy);

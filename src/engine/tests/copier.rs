@@ -155,7 +155,7 @@ fn an_extent_larger_than_a_copy_is_copied_in_pieces_and_cleared_once() {
     assert!(world.copier.next_hurried_piece(0).is_none());
     world.copier.hurry(Run::one(3));
     let second = world.copier.next_hurried_piece(0).unwrap();
-    assert_eq!((second.sectors, second.urgent), (Run::new(216, 24), true));
+    assert_eq!((second.sectors, second.at_once), (Run::new(216, 24), true));
     assert_eq!(world.done(second, OK, 0), Next::Parked(0));
     let third = world.copier.next_piece(0).unwrap();
     assert_eq!(third.sectors, Run::new(240, 16));
