@@ -11,6 +11,10 @@ use super::run::Run;
 use super::settings::BadWord;
 use super::storage::Storage;
 
+/// So many times `copy_jobs` may be under way of what the host has read: it reads with more than one
+/// request in flight, and whatever is not copied before it comes again is read from the clone again.
+const WANTED_JOBS: usize = 4;
+
 /// What the background does next.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Background {
@@ -112,10 +116,10 @@ impl<S: Storage> Engine<S> {
     }
 
     fn start_background(&mut self, shared: &Shared<S>, now: u64) -> Option<Copy> {
-        if !self.reserve_job() {
+        if !self.reserve_job(1) {
             return None;
         }
-        let limit = self.geometry.extent_of(self.piece());
+        let limit = self.geometry.extent_of(self.piece(now));
         let all = self.geometry.all();
         let cdm = shared.maps.view().cdm;
         let run = self.copier.choose(cdm, all, &self.holds, limit, now);
@@ -124,8 +128,8 @@ impl<S: Storage> Engine<S> {
 
     /// What the host has read from the clone comes first, and takes no turns with the host.
     fn start_wanted(&mut self, shared: &Shared<S>, now: u64) -> Option<Copy> {
-        let limit = self.geometry.extent_of(self.piece());
-        while self.pace.next_wanted_at(&self.settings) <= now && self.reserve_job() {
+        let limit = self.geometry.extent_of(self.piece(now));
+        while self.pace.next_wanted_at(&self.settings) <= now && self.reserve_job(WANTED_JOBS) {
             let wanted = shared.wanted.take();
             let (cdm, holds) = (shared.maps.view().cdm, &self.holds);
             let run =
@@ -138,9 +142,11 @@ impl<S: Storage> Engine<S> {
         None
     }
 
-    /// Whether the background may start a job; its place in the queue of clears is reserved then.
-    fn reserve_job(&mut self) -> bool {
-        self.copier.background() < self.settings.copy_jobs as usize && self.clears.reserve(1)
+    /// Whether the background may start a job, with at most `times` times `copy_jobs` under way; its
+    /// place in the queue of clears is reserved then.
+    fn reserve_job(&mut self, times: usize) -> bool {
+        let most = (self.settings.copy_jobs as usize).saturating_mul(times);
+        self.copier.background() < most && self.clears.reserve(1)
     }
 
     /// Starts a job of the background's, or gives back what was reserved for it.
