@@ -92,6 +92,16 @@ impl<S: Storage> Engine<S> {
         self.journal.in_flight.is_some()
     }
 
+    /// Runs of first touches that wait for the next block.
+    pub fn touches_gathered(&self) -> usize {
+        self.touches.gathered()
+    }
+
+    /// Runs of first touches in the block that is being written.
+    pub fn touches_in_flight(&self) -> usize {
+        self.touches.writing().len()
+    }
+
     /// Whether anything waits for a journal block that could be written now or after a flush.
     pub fn has_uncommitted(&self, shared: &Shared<S>) -> bool {
         self.metadata_mode == MetadataMode::ReadWrite

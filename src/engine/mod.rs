@@ -27,6 +27,7 @@ pub mod copier;
 pub mod copying;
 pub mod flushes;
 pub mod format;
+pub mod gather;
 pub mod geometry;
 pub mod holds;
 pub mod journal;

@@ -63,6 +63,11 @@ impl<S: Storage> Touches<S> {
         self.gathered > 0
     }
 
+    /// Runs in the batch that gathers.
+    pub fn gathered(&self) -> usize {
+        self.gathered
+    }
+
     /// Starts writing what has gathered; the next batch begins. There must be none in writing.
     pub fn start_writing(&mut self) {
         core::mem::swap(&mut self.gathering, &mut self.writing);

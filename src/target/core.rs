@@ -26,6 +26,7 @@ use crate::dm::{
 };
 use crate::engine::{
     copier::{CopyResult, BACKGROUND_JOBS, URGENT_JOBS},
+    gather::Gather,
     line::Line,
     machine::{Engine, Shared},
     sent::Sent,
@@ -97,6 +98,8 @@ pub(super) struct Desk {
     pub(super) block: Option<BlockBuf>,
     /// Where the journal block that is being written goes, in blocks.
     pub(super) block_place: u64,
+    /// When that one may be filled.
+    pub(super) gather: Gather,
     /// A source flush of the target's own is under way.
     pub(super) flushing: bool,
     /// Whether state was loaded from the metadata device.
@@ -160,6 +163,7 @@ impl Core {
             scratch: BlockBuf::new(1)?,
             block: Some(BlockBuf::new(1)?),
             block_place: 0,
+            gather: Gather::default(),
             flushing: false,
             loaded: false,
             active: false,

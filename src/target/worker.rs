@@ -10,8 +10,13 @@ use super::core::{Core, Desk, COMMIT, FLUSH};
 use super::metadata;
 use super::Restore;
 use crate::dm::{
-    atomic::Ordering, buffer::Span, dm_err_limited, dm_warn, io::Durability, noio::NoIo,
-    shared::Ref, time::now_ns, Bio, Status,
+    buffer::Span,
+    dm_err_limited, dm_warn,
+    io::Durability,
+    noio::NoIo,
+    shared::Ref,
+    time::{now_ns, sleep_ns},
+    Bio, Status,
 };
 use crate::engine::{
     checkpoint::{Checkpoint, Purpose},
@@ -38,6 +43,7 @@ pub(super) fn run(core: Ref<Core>) {
     take_copies(&core, &mut desk);
     take_commit(&core, &mut desk);
     admit(&core, &mut desk);
+    gather(&core, &mut desk);
     commit(&core, &mut desk);
     settle(&core, &mut desk);
     let wake_at = flush(&core, &mut desk).min(copy(&core, &desk));
@@ -147,7 +153,14 @@ fn take_commit(core: &Ref<Core>, desk: &mut Desk) {
         return;
     };
     desk.block = buf;
-    let written = core.engine.lock().commit_written(&core.shared, ok);
+    let mut engine = core.engine.lock();
+    desk.gather.written(
+        now_ns(),
+        engine.touches_in_flight(),
+        engine.touches_gathered(),
+    );
+    let written = engine.commit_written(&core.shared, ok);
+    drop(engine);
     if written == Written::Again {
         write_block(core, desk);
     }
@@ -188,6 +201,19 @@ fn admit_one(core: &Ref<Core>, desk: &mut Desk, mut bio: Bio<Restore>) {
     }
 }
 
+/// Waits for those who are about to send first touches, see [`gather`](crate::engine::gather).
+fn gather(core: &Ref<Core>, desk: &mut Desk) {
+    desk.gather.released(now_ns());
+    loop {
+        let gathered = core.engine.lock().touches_gathered();
+        let Some(wait) = desk.gather.next_look(now_ns(), gathered) else {
+            return;
+        };
+        sleep_ns(wait);
+        admit(core, desk);
+    }
+}
+
 /// Writes the next journal block, and makes checkpoints.
 fn commit(core: &Ref<Core>, desk: &mut Desk) {
     if !desk.active {
@@ -224,6 +250,7 @@ fn write_block(core: &Ref<Core>, desk: &mut Desk) {
     let sector = desk.block_place.saturating_mul(BLOCK_SECTORS);
     let span = Span::whole(&buf);
     let device = &core.devices.metadata;
+    desk.gather.sent(now_ns());
     let submitted = core.async_io.write(
         core.clone(),
         COMMIT,
