@@ -62,15 +62,16 @@ pub enum Taken {
 }
 
 impl Sent {
-    /// A request with sectors. To be noted **before** the maps are looked at for it: what is lost from
-    /// here on concerns it.
-    pub fn new<S: Storage>(shared: &Shared<S>, op: Op, fua: bool) -> Self {
-        let sync = (fua && op != Op::Read).then(|| shared.fua_point());
-        Self {
-            losses: sync.map_or_else(|| shared.losses(), SyncPoint::losses),
-            sync,
-            ..Self::default()
-        }
+    /// Of a request with sectors. To be called **before** the maps are looked at for it: what is lost
+    /// from here on concerns it.
+    pub fn begin<S: Storage>(&mut self, shared: &Shared<S>, op: Op, fua: bool) {
+        self.losses = if fua && op != Op::Read {
+            let point = shared.fua_point();
+            self.sync = Some(point);
+            point.losses()
+        } else {
+            shared.losses()
+        };
     }
 
     /// A source flush of the host's, that is sent now.

@@ -32,7 +32,8 @@ pub(super) fn map<'b>(core: &Owner<Core>, mut bio: MapBio<'b, Restore>) -> Verdi
         Op::Flush => return map_flush(core, bio),
         Op::SecureErase | Op::Other => return bio.complete(Status::NOTSUPP),
     };
-    let sent = Sent::new(&core.shared, op, bio.is_fua());
+    let fua = bio.is_fua();
+    bio.io_mut().sent.begin(&core.shared, op, fua);
     let request = Request {
         op,
         sectors: Run::new(bio.sector(), u64::from(bio.sectors())),

@@ -194,7 +194,8 @@ impl Machine {
         let fua = matches!(kind, Kind::WriteFua);
         let mut left = Request { op, sectors, whole };
         while !left.sectors.is_empty() {
-            let mut sent = Sent::new(&self.shared, op, fua);
+            let mut sent = Sent::default();
+            sent.begin(&self.shared, op, fua);
             let plan = plan(&self.shared.maps.view(), &self.image.geometry, left, true);
             assert!((1..=left.sectors.len()).contains(&plan.sectors));
             let middle = left.sectors.start() + plan.sectors;

@@ -171,7 +171,8 @@ impl World {
     fn map_part(&mut self, index: usize, op: HostOp) -> Result<(), Stop> {
         let request = &mut self.requests[index];
         // Noted before the maps are looked at.
-        let mut sent = Sent::new(&self.shared, op, request.fua);
+        let mut sent = Sent::default();
+        sent.begin(&self.shared, op, request.fua);
         let planned = Planned {
             op,
             sectors: request.unmapped,
