@@ -61,17 +61,25 @@ impl Activity {
 }
 
 impl<S: Storage> Engine<S> {
-    /// The background's next copy. `host_seen`: the host has sent requests since the last call.
-    pub fn next_copy(&mut self, shared: &Shared<S>, now: u64, host_seen: bool) -> Background {
-        if host_seen {
+    /// The background's next copy.
+    pub fn next_copy(&mut self, shared: &Shared<S>, now: u64) -> Background {
+        if shared.probe.take_seen() {
             self.pace.host_seen(now);
         }
+        self.pace.host_took(shared.probe.take_times());
+        let next = self.choose_copy(shared, now);
+        shared.probe.set_copying(self.copier.running() > 0);
+        next
+    }
+
+    fn choose_copy(&mut self, shared: &Shared<S>, now: u64) -> Background {
         if let Some(copy) = self.copier.next_hurried_piece(now) {
             self.pace.started(now, copy.sectors.len(), &self.settings);
             return Background::Copy(copy);
         }
         let may_copy = self.activity(shared) != Activity::Idle && !self.held_back();
         shared.wanted.set_open(may_copy);
+        shared.probe.set_open(may_copy);
         if !may_copy {
             return Background::Nothing;
         }
@@ -151,7 +159,7 @@ impl<S: Storage> Engine<S> {
 
     /// Starts a job of the background's, or gives back what was reserved for it.
     fn start_job(&mut self, run: Option<Run>, now: u64) -> Option<Copy> {
-        let (piece, geometry) = (self.piece(), &self.geometry);
+        let (piece, geometry) = (self.piece(now), &self.geometry);
         let copy = run.and_then(|run| {
             self.copier
                 .start(&mut self.holds, geometry, run, piece, false, now)
@@ -163,8 +171,9 @@ impl<S: Storage> Engine<S> {
     }
 
     /// The largest single copy in sectors, in whole blocks of 4 KiB: a device may have such.
-    fn piece(&self) -> u64 {
-        u64::from(self.settings.copy_size) / BLOCK_SECTORS * BLOCK_SECTORS
+    fn piece(&self, now: u64) -> u64 {
+        let largest = self.pace.largest(now);
+        u64::from(self.settings.copy_size).min(largest) / BLOCK_SECTORS * BLOCK_SECTORS
     }
 
     /// Starts the copy of an extent that a host write waits for. It ignores pause and rates. `None`
@@ -173,7 +182,7 @@ impl<S: Storage> Engine<S> {
         if !self.clears.reserve(1) {
             return None;
         }
-        let piece = self.piece();
+        let piece = self.piece(u64::MAX);
         let run = Run::one(extent);
         let copy = self
             .copier
@@ -195,7 +204,9 @@ impl<S: Storage> Engine<S> {
     ) -> CopyOutcome {
         self.count_errors(result);
         let was_stalled = self.is_stalled();
-        let outcome = match self.copier.done(&mut self.holds, job, result, now) {
+        let done = self.copier.done(&mut self.holds, job, result, now);
+        shared.probe.set_copying(self.copier.running() > 0);
+        let outcome = match done {
             Next::Parked(since) => {
                 self.pace.done(now, since);
                 CopyOutcome::Settled

@@ -18,6 +18,7 @@
 //!
 //! Copies, overwrites and metadata I/O wait for nothing above them.
 
+use super::ahead::Ahead;
 use super::clears::Clears;
 use super::copier::Copier;
 use super::flushes::FlushPace;
@@ -29,6 +30,7 @@ use super::geometry::Geometry;
 use super::holds::Holds;
 use super::maps::{Maps, Mode, Role};
 use super::pace::Pace;
+use super::probe::Probe;
 use super::run::Run;
 use super::settings::{Features, Settings};
 use super::storage::{NoMemory, Storage};
@@ -63,6 +65,8 @@ pub struct Shared<S: Storage> {
     pub(super) turns: Turns,
     /// What the host has read from the clone.
     pub(super) wanted: Wanted,
+    /// Whether the host is at work, and how long its requests take.
+    pub probe: Probe,
     /// Requests of the host that the source and the clone have failed.
     host_errors: [AtomicU64; 2],
 }
@@ -83,6 +87,7 @@ impl<S: Storage> Shared<S> {
             failing: AtomicU64::new(0),
             turns: Turns::new(),
             wanted: Wanted::new(),
+            probe: Probe::new(),
             host_errors: [AtomicU64::new(0), AtomicU64::new(0)],
         })
     }
@@ -286,6 +291,7 @@ pub struct Engine<S: Storage> {
     pub(super) table: S::Array<Entry>,
     pub(super) journal: Journal,
     pub(super) touches: Touches<S>,
+    pub(super) ahead: Ahead,
     pub(super) clears: Clears<S>,
     pub(super) holds: Holds<S>,
     pub(super) copier: Copier<S>,
@@ -341,6 +347,7 @@ impl<S: Storage> Engine<S> {
             table: S::filled(layout.entries() as usize, || Entry::ZEROS)?,
             journal: Journal::default(),
             touches: Touches::new()?,
+            ahead: Ahead::default(),
             clears: Clears::new()?,
             holds: Holds::new()?,
             copier: Copier::new()?,

@@ -9,8 +9,8 @@
 //! |---|---|
 //! | what happens to a request? | [`plan`], [`requests`] for what cannot go at once, [`sent`] for its end |
 //! | how does it all fit together? | [`machine`] |
-//! | what is copied next? | [`copier`], [`copying`], [`wanted`], [`pace`] |
-//! | when is something durable? | [`touches`], [`clears`], [`flushes`], [`turns`], [`journal`], [`checkpoint`] |
+//! | what is copied next? | [`copier`], [`copying`], [`wanted`], [`pace`], [`probe`] |
+//! | when is something durable? | [`touches`], [`gather`], [`ahead`], [`clears`], [`flushes`], [`turns`], [`journal`], [`checkpoint`] |
 //! | what survives a crash? | [`load`] |
 //! | what is on the metadata device? | [`mod@format`] |
 //! | what do the user's words mean? | [`mod@line`], [`message`], [`settings`] |
@@ -18,6 +18,7 @@
 #![cfg_attr(not(MODULE), warn(missing_docs))]
 #![forbid(unsafe_code)]
 
+pub mod ahead;
 pub mod atomics;
 pub mod bitmap;
 pub mod checkpoint;
@@ -38,6 +39,7 @@ pub mod maps;
 pub mod message;
 pub mod pace;
 pub mod plan;
+pub mod probe;
 #[cfg(loom)]
 #[path = "tests/races/mod.rs"]
 mod races;

@@ -4,8 +4,9 @@
 //!
 //! - `copy_rate` is a ceiling: after a copy of so many sectors nothing starts until that much
 //!   time at the rate has passed.
-//! - While the host is busy the copy takes turns with it: one copy at a time, and after it a pause
-//!   as long as the copy took. `copy_min_rate` is what it gets even so.
+//! - While the host is busy the copy takes turns with it: one small copy at a time, and after it a
+//!   pause. How long that is follows from how long the host's requests take with and without a copy:
+//!   over time copies may make them slower by a half. `copy_min_rate` is what the copy gets even so.
 //! - What the host has just read from the clone is copied beside it: it is for the host.
 //!
 //! Times are in nanoseconds of a monotonic clock.
@@ -17,6 +18,16 @@ const SECOND: u64 = 1_000_000_000;
 const SECTORS_PER_KIB: u64 = 2;
 /// The host counts as busy for so long after a request.
 const BUSY_FOR: u64 = SECOND / 50;
+
+/// New times count for so much of the average: 1/16.
+const WEIGHT: u64 = 16;
+/// By so much the requests of the host may become slower: 1/2.
+const BUDGET: u64 = 2;
+/// The longest pause, as a multiple of the copy before it.
+const LONGEST_PAUSE: u64 = 20;
+/// The largest copy beside a busy host, in sectors: 192 KiB. A larger one keeps the devices, and
+/// whatever copies, from the host for too long at a time.
+const LARGEST_BESIDE_HOST: u64 = 384;
 
 /// How long `sectors` take at `rate` KiB/s.
 fn time_at(rate: u32, sectors: u64) -> u64 {
@@ -36,12 +47,57 @@ pub struct Pace {
     last_took: u64,
     /// When the host was last seen at work.
     host_seen: u64,
+    /// How long its requests take without a copy and with one; 0 is not known.
+    latency: [u64; 2],
 }
 
 impl Pace {
+    /// How large a copy may be that starts now, in sectors.
+    pub fn largest(&self, now: u64) -> u64 {
+        if self.is_host_busy(now) {
+            LARGEST_BESIDE_HOST
+        } else {
+            u64::MAX
+        }
+    }
+
+    fn is_host_busy(&self, now: u64) -> bool {
+        self.host_seen > 0 && now < self.busy_until()
+    }
+
+    fn busy_until(&self) -> u64 {
+        self.host_seen.saturating_add(BUSY_FOR)
+    }
+
     /// Notes that the host has sent requests since the last call.
     pub fn host_seen(&mut self, now: u64) {
         self.host_seen = now.max(1);
+    }
+
+    /// Notes how long requests of the host have taken since the last call, without a copy and with one.
+    pub fn host_took(&mut self, times: [Option<u64>; 2]) {
+        for (average, time) in self.latency.iter_mut().zip(times) {
+            let Some(time) = time else { continue };
+            *average = match *average {
+                0 => time,
+                old => (old.saturating_mul(WEIGHT - 1).saturating_add(time)) / WEIGHT,
+            };
+        }
+    }
+
+    /// The pause after a copy that has taken `took`. Without knowledge it is as long as the copy. It is
+    /// never so short that no request fits in: one without a copy has to be seen, too.
+    fn pause(&self, took: u64) -> u64 {
+        let [without, with] = self.latency;
+        if without == 0 || with == 0 {
+            return took;
+        }
+        let slower = with.saturating_sub(without);
+        // Over the copy and its pause together, requests are slower by `without / BUDGET`.
+        let together = took.saturating_mul(slower.saturating_mul(BUDGET) / without);
+        let shortest = without.saturating_mul(2);
+        let longest = took.saturating_mul(LONGEST_PAUSE).max(shortest);
+        together.saturating_sub(took).max(shortest).min(longest)
     }
 
     /// When the next copy may start: at or before `now` means now. `in_flight` is the number of
@@ -61,8 +117,7 @@ impl Pace {
     }
 
     fn next_beside_host(&self, now: u64, in_flight: usize, settings: &Settings) -> u64 {
-        let busy_until = self.host_seen.saturating_add(BUSY_FOR);
-        if self.host_seen == 0 || now >= busy_until {
+        if !self.is_host_busy(now) {
             return 0;
         }
         let by_minimum = if settings.copy_min_rate > 0 {
@@ -71,11 +126,11 @@ impl Pace {
             u64::MAX
         };
         let by_turns = if in_flight == 0 {
-            self.last_done.saturating_add(self.last_took)
+            self.last_done.saturating_add(self.pause(self.last_took))
         } else {
             u64::MAX
         };
-        by_minimum.min(by_turns).min(busy_until)
+        by_minimum.min(by_turns).min(self.busy_until())
     }
 
     /// Notes that a copy of `sectors` starts. Copies that a host write waits for are counted too.
@@ -145,6 +200,44 @@ mod tests {
         assert_eq!(pace.next_at(now + 4 * MS, 0, &settings), now + 6 * MS);
         // The host has stopped: full speed.
         assert_eq!(pace.next_at(now + SECOND, 3, &settings), 0);
+    }
+
+    #[test]
+    fn the_pause_is_as_long_as_the_host_is_slowed_down() {
+        let pause = |without, with| {
+            let mut pace = Pace::default();
+            pace.host_took([Some(without), Some(with)]);
+            pace.pause(4 * MS)
+        };
+        // Twice as slow for half of the time, three times for a quarter.
+        assert_eq!(pause(100_000, 200_000), 4 * MS);
+        assert_eq!(pause(100_000, 300_000), 12 * MS);
+        // No more than permitted: requests of the host have room.
+        assert_eq!(pause(100_000, 150_000), 200_000);
+        assert_eq!(pause(200_000, 100_000), 400_000);
+        // Very much.
+        assert_eq!(pause(100_000, 100 * MS), 80 * MS);
+        assert_eq!(pause(100 * MS, 10_000 * MS), 200 * MS);
+        // Not known.
+        assert_eq!(Pace::default().pause(4 * MS), 4 * MS);
+    }
+
+    #[test]
+    fn copies_are_small_beside_a_busy_host_only() {
+        let mut pace = Pace::default();
+        assert_eq!(pace.largest(7 * MS), u64::MAX);
+        pace.host_seen(7 * MS);
+        assert_eq!(pace.largest(7 * MS), LARGEST_BESIDE_HOST);
+        assert_eq!(pace.largest(7 * MS + BUSY_FOR - 1), LARGEST_BESIDE_HOST);
+        assert_eq!(pace.largest(7 * MS + BUSY_FOR), u64::MAX);
+    }
+
+    #[test]
+    fn a_single_time_counts_little() {
+        let mut pace = Pace::default();
+        pace.host_took([Some(1600), None]);
+        pace.host_took([Some(3200), None]);
+        assert_eq!(pace.latency, [1700, 0]);
     }
 
     #[test]

@@ -181,7 +181,7 @@ impl<S: Storage> Engine<S> {
         }
         match view.state.mode {
             Mode::Unloaded => Admission::Fail,
-            Mode::Tracking => self.touch(ticket, view.cdm.clear_hull(extents)),
+            Mode::Tracking => self.touch(&view, ticket, view.cdm.clear_hull(extents)),
             Mode::Restoring => self.consider_restoring(&view, ticket, extents, now),
         }
     }
@@ -218,7 +218,7 @@ impl<S: Storage> Engine<S> {
         } else {
             view.prm.clear_hull(extents)
         };
-        self.touch(ticket, missing)
+        self.touch(view, ticket, missing)
     }
 
     /// An unrestored extent that the request covers in part: it is copied first.
@@ -269,8 +269,12 @@ impl<S: Storage> Engine<S> {
         true
     }
 
-    /// First touches of `missing` are recorded before the write goes.
-    fn touch(&mut self, ticket: &mut Ticket, missing: Run) -> Admission {
+    /// First touches of `missing` are recorded before the write goes, and with them what lies ahead of
+    /// a sequential writer.
+    fn touch<W>(&mut self, view: &View<'_, W>, ticket: &mut Ticket, missing: Run) -> Admission
+    where
+        W: Deref<Target = [AtomicU64]>,
+    {
         if missing.is_empty() {
             return Admission::Go;
         }
@@ -278,11 +282,19 @@ impl<S: Storage> Engine<S> {
             return Admission::Fail;
         }
         if self.touches.is_durable(ticket.batch) {
-            if let Some(batch) = self.touches.gather(missing) {
+            let ahead = self.ahead.of(view, &self.geometry, missing);
+            if let Some(batch) = self.touches.gather(missing.hull(ahead)) {
                 ticket.batch = batch;
+                self.ahead.note(missing, ahead);
             }
         }
         Admission::Wait
+    }
+
+    /// What was last marked ahead of a request. For tests: these extents may be marked though no
+    /// request has met them.
+    pub fn last_ahead(&self) -> Run {
+        self.ahead.last()
     }
 }
 

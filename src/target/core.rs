@@ -15,7 +15,6 @@ use super::memory::KernelMemory;
 use super::worker;
 use super::Restore;
 use crate::dm::{
-    atomic::{AtomicBool, Ordering},
     buffer::BlockBuf,
     claims::Claim,
     io::{AsyncIo, IoClient, IoDone},
@@ -128,9 +127,6 @@ pub(super) struct Core {
     pub(super) log_limit: LogLimit,
     /// What the fast path looks at.
     pub(super) shared: Shared<KernelMemory>,
-    /// The host has sent a request since the worker looked last. A hint for the pace, which orders
-    /// nothing: relaxed.
-    pub(super) host_seen: AtomicBool,
     #[pin]
     pub(super) inbox: SpinLockIrq<Inbox>,
     #[pin]
@@ -180,7 +176,6 @@ impl Core {
             features,
             log_limit <- LogLimit::new(),
             shared,
-            host_seen: AtomicBool::new(false),
             inbox <- new_spinlock_irq!(Inbox {
                 deferred: BioList::new(),
                 ended: BioList::new(),
@@ -202,13 +197,6 @@ impl Core {
     /// Whether a discard may go to the source.
     pub(super) fn passes_discards(&self) -> bool {
         !self.features.no_discard_passdown
-    }
-
-    /// Notes that the host is at work, without dirtying the cache line each time.
-    pub(super) fn note_host(&self) {
-        if !self.host_seen.load(Ordering::Relaxed) {
-            self.host_seen.store(true, Ordering::Relaxed);
-        }
     }
 
     /// The source flush of the target's own has ended. Any context.

@@ -8,8 +8,9 @@
 use super::core::Core;
 use super::Restore;
 use crate::dm::shared::Owner;
-use crate::dm::{EndBio, EndVerdict, MapBio, Op, Status, Verdict};
+use crate::dm::{time::now_ns, EndBio, EndVerdict, MapBio, Op, Status, Verdict};
 use crate::engine::plan::{self, plan, Plan, Request, Route};
+use crate::engine::probe::Sample;
 use crate::engine::run::Run;
 use crate::engine::sent::{Ended, Sent};
 
@@ -20,11 +21,13 @@ pub(crate) struct Io {
     pub(super) sent: Sent,
     /// Its I/O has failed, and how.
     pub(super) error: Option<Status>,
+    /// Whether its time is taken.
+    sample: Sample,
 }
 
 /// Decides where a request goes.
 pub(super) fn map<'b>(core: &Owner<Core>, mut bio: MapBio<'b, Restore>) -> Verdict<'b> {
-    core.note_host();
+    let sample = core.shared.probe.request(now_ns);
     let op = match bio.op() {
         Op::Read => plan::Op::Read,
         Op::Write | Op::WriteZeroes => plan::Op::Write,
@@ -49,7 +52,10 @@ pub(super) fn map<'b>(core: &Owner<Core>, mut bio: MapBio<'b, Restore>) -> Verdi
     if bio.accept(plan.sectors as u32).is_err() {
         return bio.kill();
     }
-    bio.io_mut().sent = sent;
+    // What is deferred waits for more than a device.
+    if plan.route != Route::Defer {
+        bio.io_mut().sample = sample;
+    }
     route(core, bio, request, plan)
 }
 
@@ -92,6 +98,7 @@ pub(super) fn end_io<'b>(
     status: Status,
 ) -> EndVerdict<'b> {
     let io = bio.io_mut();
+    core.shared.probe.done(io.sample, now_ns);
     // What the device itself has failed counts, but for a request that would have had to block.
     if !status.is_ok() && status != Status::AGAIN && !io.sent.is_flush() {
         core.shared.count_error(io.sent.is_from_clone());

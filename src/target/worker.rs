@@ -317,13 +317,8 @@ fn copy(core: &Ref<Core>, desk: &Desk) -> u64 {
     if !desk.active {
         return u64::MAX;
     }
-    let mut host_seen = core.host_seen.swap(false, Ordering::Relaxed);
     loop {
-        let next = core
-            .engine
-            .lock()
-            .next_copy(&core.shared, now_ns(), host_seen);
-        host_seen = false;
+        let next = core.engine.lock().next_copy(&core.shared, now_ns());
         match next {
             Background::Copy(copy) => core.copies.start(core, copy),
             Background::NotBefore(time) => return time,

@@ -281,7 +281,7 @@ impl Machine {
     }
 
     fn background(&mut self) {
-        while let Background::Copy(copy) = self.engine.next_copy(&self.shared, self.now, false) {
+        while let Background::Copy(copy) = self.engine.next_copy(&self.shared, self.now) {
             self.copy(copy);
         }
     }

@@ -47,7 +47,7 @@ impl World {
 
     /// The background copies the extent, if nobody holds it.
     fn copy(&self) {
-        let next = self.engine(|engine| engine.next_copy(&self.shared, 0, false));
+        let next = self.engine(|engine| engine.next_copy(&self.shared, 0));
         if let Background::Copy(copy) = next {
             self.source.write(CLONE);
             self.copied(copy);

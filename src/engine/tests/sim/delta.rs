@@ -47,12 +47,16 @@ impl Delta {
 
     /// The host has sent a write.
     pub fn touched(&mut self, geometry: &Geometry, sectors: Run) {
+        self.may_be_marked(geometry.met_by(sectors));
+    }
+
+    /// These extents may be marked as the host's.
+    pub fn may_be_marked(&mut self, extents: Run) {
         let map = if self.restoring {
             &mut self.prm
         } else {
             &mut self.cdm
         };
-        let extents = geometry.met_by(sectors);
         for extent in extents.start()..extents.end() {
             map[(extent - self.first) as usize] = true;
         }

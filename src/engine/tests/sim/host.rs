@@ -55,7 +55,9 @@ impl World {
         if self.requests.len() >= self.params.in_flight {
             return Ok(());
         }
-        self.host_seen = true;
+        let sample = self.shared.probe.request(|| self.now);
+        let took = self.rng.below(1_000_000);
+        self.shared.probe.done(sample, || self.now + took);
         let kind = self.rng.below(100);
         let op = match kind {
             0..=29 => Some(HostOp::Read),
@@ -66,11 +68,14 @@ impl World {
         // To the engine these are writes like any other.
         let zeroes = (30..=34).contains(&kind);
         let data = op == Some(HostOp::Write) && !zeroes;
+        let writes = matches!(op, Some(HostOp::Write | HostOp::Discard));
         let sectors = match op {
+            Some(_) if writes && self.rng.below(1000) < self.params.sequential => {
+                self.next_sectors()
+            }
             Some(_) => self.any_sectors(),
             None => Run::EMPTY,
         };
-        let writes = matches!(op, Some(HostOp::Write | HostOp::Discard));
         if writes && !self.params.overlapping && self.writes_beside(sectors).next().is_some() {
             return Ok(());
         }
@@ -131,6 +136,19 @@ impl World {
             }
         }
         Run::new(start, len).intersection(window)
+    }
+
+    /// A run of sectors behind the last such one, until the window ends.
+    fn next_sectors(&mut self) -> Run {
+        let window = self.params.window;
+        let len = 1 + self.rng.below(2 * self.params.extent_sectors);
+        let run = Run::new(self.next_sequential, len).intersection(window);
+        if run.is_empty() {
+            self.next_sequential = self.any_sectors().start();
+            return Run::one(self.next_sequential);
+        }
+        self.next_sequential = run.end();
+        run
     }
 
     fn writes_beside(&self, sectors: Run) -> impl Iterator<Item = Stamp> + '_ {

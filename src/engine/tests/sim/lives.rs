@@ -27,6 +27,7 @@ fn lives_by_chance() {
     assert!(sum.busy > 1000 && sum.beginning > 500 && sum.finishing > 100 && sum.assuming > 100);
     assert!(sum.suspended > 1000 && sum.recovering > 100 && sum.faulty > 1000);
     assert!(sum.failed_io > 1000 && sum.failed_metadata > 100 && sum.reloads > 100);
+    assert!(sum.marked_ahead > 1000);
 }
 
 #[test]

@@ -69,6 +69,8 @@ pub struct Params {
     pub passdown: bool,
     /// Share of host requests among the steps, per thousand.
     pub host: u64,
+    /// Share of writes that follow the last such one, per thousand.
+    pub sequential: u64,
     /// Requests are so long at most, in sectors.
     pub longest: u64,
     /// A crash point at each single write.
@@ -157,6 +159,7 @@ impl Params {
             overlapping: rng.below(4) == 0,
             passdown: rng.below(8) != 0,
             host: rng.pick(&[30, 100, 300, 1000]),
+            sequential: rng.pick(&[0, 0, 500, 950]),
             longest: rng.pick(&[1, 3, 6]) * extent_sectors,
             each_write: false,
         }

@@ -79,6 +79,8 @@ counters! {
     restores,
     /// Restores finished.
     finished,
+    /// Extents that were marked ahead of a sequential writer.
+    marked_ahead,
     /// Journal blocks.
     commits,
     /// Checkpoints while in use.
@@ -124,8 +126,8 @@ impl Stats {
         )?;
         writeln!(
             f,
-            "restores: {} begun, {} finished; copies: {}; journal blocks: {}; checkpoints in use: {}",
-            self.restores, self.finished, self.copies, self.commits, self.checkpoints
+            "restores: {} begun, {} finished; copies: {}; journal blocks: {}; checkpoints in use: {}; extents marked ahead: {}",
+            self.restores, self.finished, self.copies, self.commits, self.checkpoints, self.marked_ahead
         )?;
         writeln!(
             f,

@@ -21,7 +21,13 @@ impl World {
     pub(super) fn admit(&mut self) -> Result<(), Stop> {
         for mut waiting in core::mem::take(&mut self.waiting) {
             let ticket = waiting.sent.ticket_mut().expect("it was deferred");
+            let before = self.engine.last_ahead();
             let admission = self.engine.admit(&self.shared, ticket, self.now);
+            let ahead = self.engine.last_ahead();
+            if ahead != before {
+                self.stats.marked_ahead += ahead.len();
+                self.delta.may_be_marked(ahead);
+            }
             if admission != Admission::Wait {
                 self.trace(|| format!("request {} {admission:?}", waiting.request));
             }
@@ -93,8 +99,7 @@ impl World {
 
     /// The background's next copy.
     pub(super) fn background(&mut self) {
-        let host_seen = core::mem::take(&mut self.host_seen);
-        if let Background::Copy(copy) = self.engine.next_copy(&self.shared, self.now, host_seen) {
+        if let Background::Copy(copy) = self.engine.next_copy(&self.shared, self.now) {
             self.copy(copy);
         }
     }

@@ -58,9 +58,10 @@ pub struct World {
     pub(super) identical: bool,
     /// What is under way beside requests, for crash points.
     pub(super) during: During,
-    pub(super) host_seen: bool,
     /// The worker has found nothing to do so often.
     pub(super) idle_passes: u32,
+    /// Where a sequential write begins.
+    pub(super) next_sequential: u64,
     pub(super) last_id: Stamp,
     last_op: u64,
     /// A broken promise that was found where it could not be returned.
@@ -144,8 +145,8 @@ impl World {
             checkpoint: None,
             identical,
             during: During::default(),
-            host_seen: false,
             idle_passes: 0,
+            next_sequential: params.window.start(),
             last_id: 2,
             last_op: 0,
             found: None,
