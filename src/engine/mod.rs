@@ -26,6 +26,7 @@ mod checksum;
 pub mod clears;
 pub mod copier;
 pub mod copying;
+pub mod flag;
 pub mod flushes;
 pub mod format;
 pub mod gather;

@@ -9,17 +9,18 @@
 //! way is no matter: all is relaxed.
 
 use super::atomics::{AtomicU64, Ordering};
+use super::flag::Flag;
 
 /// Who looks at the host's requests.
 pub struct Probe {
     /// Nobody is to look at the next request: one is being timed, or has been seen.
-    satisfied: AtomicU64,
+    satisfied: Flag,
     /// A request has come since the worker looked last.
-    seen: AtomicU64,
+    seen: Flag,
     /// There is something to copy: requests are timed one after the other.
-    open: AtomicU64,
+    open: Flag,
     /// A copy of the background is under way.
-    copying: AtomicU64,
+    copying: Flag,
     /// Requests that were timed without a copy, and those with one.
     timed: [Timed; 2],
 }
@@ -63,24 +64,24 @@ impl Probe {
     /// No request was seen.
     pub fn new() -> Self {
         Self {
-            satisfied: AtomicU64::new(0),
-            seen: AtomicU64::new(0),
-            open: AtomicU64::new(0),
-            copying: AtomicU64::new(0),
+            satisfied: Flag::new(),
+            seen: Flag::new(),
+            open: Flag::new(),
+            copying: Flag::new(),
             timed: [Timed::none(), Timed::none()],
         }
     }
 
     /// A request comes. `now` is asked only if its time is to be taken.
     pub fn request(&self, now: impl FnOnce() -> u64) -> Sample {
-        if self.satisfied.load(Ordering::Relaxed) != 0 {
+        if self.satisfied.is_set() {
             return Sample::default();
         }
-        self.satisfied.store(1, Ordering::Relaxed);
-        self.seen.store(1, Ordering::Relaxed);
+        self.satisfied.set(true);
+        self.seen.set(true);
         Sample {
             came: now(),
-            copying: self.is_copying(),
+            copying: self.copying.is_set(),
         }
     }
 
@@ -94,43 +95,31 @@ impl Probe {
         let [without, with] = &self.timed;
         let timed = if sample.copying { with } else { without };
         timed.add(now().saturating_sub(sample.came).max(1));
-        if self.open.load(Ordering::Relaxed) != 0 {
-            self.satisfied.store(0, Ordering::Relaxed);
+        if self.open.is_set() {
+            self.satisfied.set(false);
         }
     }
 
     /// Whether a request has come since the last call; the next one is looked at in any case.
     pub fn take_seen(&self) -> bool {
-        self.satisfied.store(0, Ordering::Relaxed);
-        self.seen.swap(0, Ordering::Relaxed) != 0
+        self.satisfied.set(false);
+        self.seen.take()
     }
 
     /// Says whether there is something to copy, and so how long requests take is of interest.
     pub fn set_open(&self, open: bool) {
-        set(&self.open, open);
+        self.open.set(open);
     }
 
     /// Says whether a copy of the background is under way.
     pub fn set_copying(&self, copying: bool) {
-        set(&self.copying, copying);
+        self.copying.set(copying);
     }
 
     /// How long a request has taken without and with a copy, on average since the last call.
     pub fn take_times(&self) -> [Option<u64>; 2] {
         let [without, with] = &self.timed;
         [without.take(), with.take()]
-    }
-
-    fn is_copying(&self) -> bool {
-        self.copying.load(Ordering::Relaxed) != 0
-    }
-}
-
-/// Writes only what changes: requests look at the word.
-fn set(word: &AtomicU64, value: bool) {
-    let value = u64::from(value);
-    if word.load(Ordering::Relaxed) != value {
-        word.store(value, Ordering::Relaxed);
     }
 }
 

@@ -6,6 +6,7 @@
 //! where two reads meet in a place the later one wins, and what is lost is copied in its turn.
 
 use super::atomics::{AtomicU64, Ordering};
+use super::flag::Flag;
 use super::run::Run;
 
 /// How many runs are remembered.
@@ -19,7 +20,7 @@ const LENGTH_BITS: u32 = 16;
 pub struct Wanted {
     places: [AtomicU64; PLACES],
     /// Whether anybody would copy them.
-    open: AtomicU64,
+    open: Flag,
 }
 
 impl Wanted {
@@ -27,21 +28,18 @@ impl Wanted {
     pub fn new() -> Self {
         Self {
             places: core::array::from_fn(|_| AtomicU64::new(0)),
-            open: AtomicU64::new(0),
+            open: Flag::new(),
         }
     }
 
     /// Says whether runs would be copied; if not, none is noted.
     pub fn set_open(&self, open: bool) {
-        let open = u64::from(open);
-        if self.open.load(Ordering::Relaxed) != open {
-            self.open.store(open, Ordering::Relaxed);
-        }
+        self.open.set(open);
     }
 
     /// Notes that `extents` were read; returns whether the worker is to look.
     pub fn note(&self, extents: Run) -> bool {
-        if self.open.load(Ordering::Relaxed) == 0 {
+        if !self.open.is_set() {
             return false;
         }
         let length = extents.len().min(LONGEST);
