@@ -16,6 +16,7 @@
 #include <linux/ratelimit.h>
 #include <linux/sched/isolation.h>
 #include <linux/sched/mm.h>
+#include <linux/wait.h>
 
 #ifdef __BINDGEN__
 const blk_opf_t RUST_CONST_HELPER_REQ_FUA = REQ_FUA;
@@ -66,6 +67,9 @@ bool rust_dm_ratelimit(struct ratelimit_state *state);
 
 /* helpers.c: processors */
 int rust_dm_spread_cpu(unsigned int nth);
+
+/* helpers.c: waiting */
+void rust_dm_wait_event_hrtimeout(struct wait_queue_head *wq, u32 *flag, u64 ns);
 
 /* helpers.c: memory */
 unsigned int rust_dm_memalloc_noio_save(void);

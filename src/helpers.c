@@ -103,6 +103,12 @@ int rust_dm_spread_cpu(unsigned int nth)
 	return WORK_CPU_UNBOUND;
 }
 
+/* Sleeps until @flag is not 0, but for no longer than @ns nanoseconds. */
+void rust_dm_wait_event_hrtimeout(struct wait_queue_head *wq, u32 *flag, u64 ns)
+{
+	wait_event_hrtimeout(*wq, READ_ONCE(*flag), ns_to_ktime(ns));
+}
+
 unsigned int rust_dm_memalloc_noio_save(void)
 {
 	return memalloc_noio_save();

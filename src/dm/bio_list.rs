@@ -69,21 +69,6 @@ impl<B: Listed> BioList<B> {
         // SAFETY: by the type invariants the bio came from `B::into_bio`; the list gives it up.
         Some(B::from_bio(unsafe { RawBio::from_list(first) }))
     }
-
-    /// Moves all bios of `other` to the end.
-    pub fn append(&mut self, other: &mut Self) {
-        let Some(first) = other.head.take() else {
-            return;
-        };
-        let last = other.tail.take();
-        if let Some(tail) = self.tail {
-            // SAFETY: the list owns the bio by the type invariants.
-            unsafe { (*tail.as_ptr()).bi_next = first.as_ptr() };
-        }
-        // INVARIANT: the chains are joined; `other` is empty and owns nothing.
-        self.head.get_or_insert(first);
-        self.tail = last;
-    }
 }
 
 impl<B: Listed> Default for BioList<B> {

@@ -7,6 +7,7 @@
 
 mod args;
 pub mod atomic;
+pub mod bell;
 mod bindings;
 mod bio;
 mod bio_list;

@@ -2,10 +2,7 @@
 
 //! The monotonic clock.
 
-use kernel::{
-    bindings,
-    time::{delay::fsleep, Delta},
-};
+use kernel::bindings;
 
 const NS_PER_MS: u64 = 1_000_000;
 
@@ -21,11 +18,4 @@ pub fn now_ns() -> u64 {
 /// Milliseconds on the same clock as [`now_ns`].
 pub fn now_ms() -> u64 {
     now_ns() / NS_PER_MS
-}
-
-/// Sleeps for about so long, at most a quarter longer. For moments: not more than a second.
-pub fn sleep_ns(ns: u64) {
-    const SECOND: u64 = 1_000_000_000;
-    // CAST: At most a second.
-    fsleep(Delta::from_nanos(ns.min(SECOND) as i64));
 }

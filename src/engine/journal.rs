@@ -92,14 +92,9 @@ impl<S: Storage> Engine<S> {
         self.journal.in_flight.is_some()
     }
 
-    /// Runs of first touches that wait for the next block.
-    pub fn touches_gathered(&self) -> usize {
-        self.touches.gathered()
-    }
-
-    /// Runs of first touches in the block that is being written.
-    pub fn touches_in_flight(&self) -> usize {
-        self.touches.writing().len()
+    /// Requests whose first touches wait for the next block, and for the one that is being written.
+    pub fn touches_waiting(&self) -> [usize; 2] {
+        self.touches.waiting()
     }
 
     /// Whether anything waits for a journal block that could be written now or after a flush.

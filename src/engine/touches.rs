@@ -20,6 +20,8 @@ pub struct Touches<S: Storage> {
     gathered: usize,
     writing: S::Array<Run>,
     in_writing: usize,
+    /// Requests that wait for the batch that gathers, and for the one that is being written.
+    waiting: [usize; 2],
     /// The number of the last batch that is durable.
     durable: u64,
     /// The number of the batch that gathers.
@@ -34,12 +36,13 @@ impl<S: Storage> Touches<S> {
             gathered: 0,
             writing: S::filled(MAX_TOUCHES, || Run::EMPTY)?,
             in_writing: 0,
+            waiting: [0; 2],
             durable: 0,
             current: 1,
         })
     }
 
-    /// Adds a run to the batch that gathers, joining it to a neighbour where it can; `None` if
+    /// Adds a request's run to the batch that gathers, joining it to a neighbour where it can; `None` if
     /// the batch is full.
     pub fn gather(&mut self, run: Run) -> Option<Batch> {
         let gathered = self.gathering.get_mut(..self.gathered)?;
@@ -50,6 +53,8 @@ impl<S: Storage> Touches<S> {
                 self.gathered = self.gathered.saturating_add(1);
             }
         }
+        let [waiting, _] = &mut self.waiting;
+        *waiting = waiting.saturating_add(1);
         Some(Batch(self.current))
     }
 
@@ -63,9 +68,10 @@ impl<S: Storage> Touches<S> {
         self.gathered > 0
     }
 
-    /// Runs in the batch that gathers.
-    pub fn gathered(&self) -> usize {
-        self.gathered
+    /// Requests that wait for the batch that gathers, and for the one that is being written. There may be
+    /// more than runs.
+    pub fn waiting(&self) -> [usize; 2] {
+        self.waiting
     }
 
     /// Starts writing what has gathered; the next batch begins. There must be none in writing.
@@ -73,6 +79,8 @@ impl<S: Storage> Touches<S> {
         core::mem::swap(&mut self.gathering, &mut self.writing);
         self.in_writing = self.gathered;
         self.gathered = 0;
+        let [waiting, _] = self.waiting;
+        self.waiting = [0, waiting];
         self.current = self.current.saturating_add(1);
     }
 
@@ -84,6 +92,8 @@ impl<S: Storage> Touches<S> {
     /// The batch in writing is durable, and its bits are visible.
     pub fn written(&mut self) {
         self.in_writing = 0;
+        let [waiting, _] = self.waiting;
+        self.waiting = [waiting, 0];
         self.durable = self.current.saturating_sub(1);
     }
 }
@@ -99,12 +109,15 @@ mod tests {
         let first = touches.gather(Run::one(5)).unwrap();
         assert_eq!(touches.gather(Run::one(6)), Some(first));
         touches.gather(Run::one(9)).unwrap();
+        assert_eq!(touches.waiting(), [3, 0]);
         touches.start_writing();
         let second = touches.gather(Run::one(7)).unwrap();
+        assert_eq!(touches.waiting(), [1, 3]);
         assert_eq!(touches.writing(), [Run::new(5, 2), Run::one(9)]);
         assert!(!touches.is_durable(first));
         touches.written();
         assert!(touches.is_durable(first) && !touches.is_durable(second));
+        assert_eq!(touches.waiting(), [1, 0]);
     }
 
     #[test]

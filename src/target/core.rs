@@ -15,6 +15,7 @@ use super::memory::KernelMemory;
 use super::worker;
 use super::Restore;
 use crate::dm::{
+    bell::{new_bell, Bell},
     buffer::BlockBuf,
     claims::Claim,
     io::{AsyncIo, IoClient, IoDone},
@@ -51,7 +52,9 @@ pub(super) struct Devices {
 /// What `map`, `end_io` and completions leave for the worker.
 pub(super) struct Inbox {
     /// Requests that cannot go at once.
-    pub(super) deferred: BioList<Bio<Restore>>,
+    deferred: BioList<Bio<Restore>>,
+    /// The worker sleeps until so many more of them have come.
+    awaited: usize,
     /// Requests whose I/O is done but that are not.
     pub(super) ended: BioList<DoneBio<Restore>>,
     /// Results of copies, by job, and how many there are.
@@ -65,6 +68,27 @@ pub(super) struct Inbox {
 }
 
 impl Inbox {
+    /// Leaves a request that cannot go at once. Returns whether the worker has to be woken for it.
+    pub(super) fn defer(&mut self, bio: Bio<Restore>) -> bool {
+        self.deferred.push(bio);
+        let was_last = self.awaited == 1;
+        self.awaited = self.awaited.saturating_sub(1);
+        was_last
+    }
+
+    /// Takes the requests that cannot go at once.
+    pub(super) fn take_deferred(&mut self) -> BioList<Bio<Restore>> {
+        self.awaited = 0;
+        ::core::mem::take(&mut self.deferred)
+    }
+
+    /// The worker is about to sleep until `count` more requests have come. False if some have come since
+    /// it took them last.
+    pub(super) fn await_deferred(&mut self, count: usize) -> bool {
+        self.awaited = count;
+        self.deferred.is_empty()
+    }
+
     /// Leaves the result of a copy.
     pub(super) fn put_copy(&mut self, job: usize, result: CopyResult) {
         if let Some(place) = self.copies.get_mut(job) {
@@ -129,6 +153,9 @@ pub(super) struct Core {
     pub(super) shared: Shared<KernelMemory>,
     #[pin]
     pub(super) inbox: SpinLockIrq<Inbox>,
+    /// Wakes the worker when the requests have come that it waits for.
+    #[pin]
+    pub(super) bell: Bell,
     #[pin]
     pub(super) engine: Mutex<Engine<KernelMemory>>,
     #[pin]
@@ -178,6 +205,7 @@ impl Core {
             shared,
             inbox <- new_spinlock_irq!(Inbox {
                 deferred: BioList::new(),
+                awaited: 0,
                 ended: BioList::new(),
                 copies: [None; RESULTS],
                 copies_done: 0,
@@ -185,6 +213,7 @@ impl Core {
                 flushing: None,
                 flushed: None,
             }, "dm_restore::inbox"),
+            bell <- new_bell!(),
             engine <- new_mutex!(engine, "dm_restore::engine"),
             desk <- new_mutex!(desk, "dm_restore::desk"),
             io: IoClient::new()?,

@@ -78,8 +78,11 @@ fn route<'b>(
             let sectors = Run::new(sector, plan.sectors);
             bio.io_mut().sent.defer(Request { sectors, ..request });
             let (bio, verdict) = bio.defer();
-            core.inbox.lock().deferred.push(bio);
+            let awaited = core.inbox.lock().defer(bio);
             core.job.enqueue(&core.share());
+            if awaited {
+                core.bell.ring();
+            }
             verdict
         }
     }

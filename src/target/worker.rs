@@ -10,13 +10,8 @@ use super::core::{Core, Desk, COMMIT, FLUSH};
 use super::metadata;
 use super::Restore;
 use crate::dm::{
-    buffer::Span,
-    dm_err_limited, dm_warn,
-    io::Durability,
-    noio::NoIo,
-    shared::Ref,
-    time::{now_ns, sleep_ns},
-    Bio, Status,
+    buffer::Span, dm_err_limited, dm_warn, io::Durability, noio::NoIo, shared::Ref, time::now_ns,
+    Bio, BioList, Status,
 };
 use crate::engine::{
     checkpoint::{Checkpoint, Purpose},
@@ -154,11 +149,7 @@ fn take_commit(core: &Ref<Core>, desk: &mut Desk) {
     };
     desk.block = buf;
     let mut engine = core.engine.lock();
-    desk.gather.written(
-        now_ns(),
-        engine.touches_in_flight(),
-        engine.touches_gathered(),
-    );
+    desk.gather.written(now_ns(), engine.touches_waiting());
     let written = engine.commit_written(&core.shared, ok);
     drop(engine);
     if written == Written::Again {
@@ -176,9 +167,19 @@ fn take_commit(core: &Ref<Core>, desk: &mut Desk) {
 
 /// Asks for each request that waits what it may do now.
 fn admit(core: &Ref<Core>, desk: &mut Desk) {
-    let mut waiting = ::core::mem::take(&mut desk.waiting);
-    waiting.append(&mut core.inbox.lock().deferred);
-    while let Some(bio) = waiting.pop() {
+    let waiting = ::core::mem::take(&mut desk.waiting);
+    admit_all(core, desk, waiting);
+    admit_new(core, desk);
+}
+
+/// Asks for those that have come since the last call.
+fn admit_new(core: &Ref<Core>, desk: &mut Desk) {
+    let new = core.inbox.lock().take_deferred();
+    admit_all(core, desk, new);
+}
+
+fn admit_all(core: &Ref<Core>, desk: &mut Desk, mut bios: BioList<Bio<Restore>>) {
+    while let Some(bio) = bios.pop() {
         admit_one(core, desk, bio);
     }
 }
@@ -205,12 +206,16 @@ fn admit_one(core: &Ref<Core>, desk: &mut Desk, mut bio: Bio<Restore>) {
 fn gather(core: &Ref<Core>, desk: &mut Desk) {
     desk.gather.released(now_ns());
     loop {
-        let gathered = core.engine.lock().touches_gathered();
-        let Some(wait) = desk.gather.next_look(now_ns(), gathered) else {
+        let [gathered, _] = core.engine.lock().touches_waiting();
+        let Some(wait) = desk.gather.next_wait(now_ns(), gathered) else {
             return;
         };
-        sleep_ns(wait);
-        admit(core, desk);
+        let alone = core.inbox.lock().await_deferred(wait.requests);
+        if alone {
+            core.bell.wait(wait.ns);
+        }
+        // Nothing has happened that the others wait for.
+        admit_new(core, desk);
     }
 }
 
