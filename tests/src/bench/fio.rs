@@ -17,8 +17,6 @@ pub struct Measured {
     pub rate: f64,
     /// Requests in all.
     pub requests: u64,
-    /// Seconds.
-    pub seconds: f64,
     /// The time that 99 of 100 requests take at most, microseconds; the worse of reads and writes.
     pub p99: f64,
 }
@@ -125,8 +123,6 @@ struct Side {
     iops: f64,
     bw_bytes: f64,
     total_ios: u64,
-    /// Milliseconds.
-    runtime: u64,
     clat_ns: Latency,
 }
 
@@ -163,7 +159,6 @@ fn parse(text: &str) -> Result<Measured> {
         iops: read.iops + write.iops,
         rate: (read.bw_bytes + write.bw_bytes) / f64::from(1 << 20),
         requests,
-        seconds: read.runtime.max(write.runtime) as f64 / 1000.0,
         p99: read.p99().max(write.p99()),
     })
 }
@@ -174,9 +169,9 @@ mod tests {
 
     const OUTPUT: &str = r#"fio: a warning
         {"fio version": "fio-3.39", "jobs": [{"jobname": "bench", "error": 0,
-        "read": {"iops": 1000.5, "bw_bytes": 2097152, "total_ios": 2001, "runtime": 2000,
+        "read": {"iops": 1000.5, "bw_bytes": 2097152, "total_ios": 2001,
                  "clat_ns": {"min": 1, "percentile": {"50.000000": 1000, "99.000000": 5000}}},
-        "write": {"iops": 0, "bw_bytes": 0, "total_ios": 0, "runtime": 0, "clat_ns": {"min": 0}}
+        "write": {"iops": 0, "bw_bytes": 0, "total_ios": 0, "clat_ns": {"min": 0}}
         }]}"#;
 
     #[test]
@@ -186,7 +181,6 @@ mod tests {
             iops: 1000.5,
             rate: 2.0,
             requests: 2001,
-            seconds: 2.0,
             p99: 5.0,
         };
         assert_eq!(measured, expected);

@@ -36,7 +36,7 @@ pub struct Pressure {
     stop: Arc<AtomicBool>,
     stop_file: PathBuf,
     own: Option<Background<Result<String>>>,
-    loops: Vec<Background<Result<u64>>>,
+    loops: Vec<(&'static str, Background<Result<u64>>)>,
 }
 
 impl Pressure {
@@ -59,26 +59,24 @@ impl Pressure {
              --ioengine=psync --verify=crc32c --verify_fatal=1 --fsync=64 --minimal",
             folder.display()
         );
-        let loops = vec![
-            again_and_again("stress-ng", STRESS.to_string(), &stop),
-            again_and_again("fio", fio, &stop),
-        ];
+        let loops = [("stress-ng", STRESS.to_string()), ("fio", fio)]
+            .map(|(name, line)| (name, again_and_again(name, line, &stop)));
         Ok(Self {
             stop,
             stop_file,
             own: Some(own),
-            loops,
+            loops: loops.into(),
         })
     }
 
     /// Fails if something has ended before its time, with what it has said.
     pub fn check(&mut self) -> Result<()> {
-        if let Some(place) = self.loops.iter().position(Background::is_done) {
-            let rounds = self.loops.remove(place).join_whenever()??;
-            bail!("it has ended after {rounds} rounds");
+        if let Some(place) = self.loops.iter().position(|(_, running)| running.is_done()) {
+            let (name, ended) = self.loops.remove(place);
+            bail!("{name} has ended after {} rounds", ended.join_whenever()??);
         }
         if let Some(own) = self.own.take_if(|own| own.is_done()) {
-            bail!("it has ended: {}", own.join_whenever()??);
+            bail!("our own process has ended: {}", own.join_whenever()??);
         }
         Ok(())
     }
@@ -88,15 +86,12 @@ impl Pressure {
         self.stop.store(true, Ordering::Relaxed);
         fs::write(&self.stop_file, "")?;
         let mut rounds = Vec::new();
-        for running in self.loops {
-            rounds.push(running.join_whenever()??);
+        for (name, running) in self.loops {
+            rounds.push(format!("{} rounds of {name}", running.join_whenever()??));
         }
         let own = self.own.context("our own process was asked twice")?;
         let own = own.join_whenever()??;
-        Ok(format!(
-            "{own}, {} rounds of stress-ng, {} of fio",
-            rounds[0], rounds[1]
-        ))
+        Ok(format!("{own}, {}", rounds.join(", ")))
     }
 }
 
