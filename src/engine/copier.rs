@@ -74,6 +74,13 @@ struct Job {
     again: bool,
 }
 
+impl Job {
+    /// The sectors of its largest piece: what it has in flight at most.
+    fn largest(&self) -> u64 {
+        self.sectors.len().min(self.piece)
+    }
+}
+
 /// A job that is done, one way or the other.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Ended {
@@ -103,6 +110,7 @@ pub enum Next {
 pub struct Copier<S: Storage> {
     jobs: S::Array<Option<Job>>,
     background: usize,
+    in_flight: u64,
     running: usize,
     urgent: usize,
     copying: u64,
@@ -123,6 +131,7 @@ impl<S: Storage> Copier<S> {
         Ok(Self {
             jobs: S::filled(BACKGROUND_JOBS + URGENT_JOBS, || None)?,
             background: 0,
+            in_flight: 0,
             running: 0,
             urgent: 0,
             copying: 0,
@@ -152,6 +161,11 @@ impl<S: Storage> Copier<S> {
     /// Jobs of the background.
     pub fn background(&self) -> usize {
         self.background
+    }
+
+    /// Sectors that jobs of the background have in flight, or will have when it is their turn.
+    pub fn in_flight(&self) -> u64 {
+        self.in_flight
     }
 
     /// Background copies in flight.
@@ -303,10 +317,12 @@ impl<S: Storage> Copier<S> {
             hurried: urgent,
             again: false,
         };
+        let largest = job.largest();
         *self.jobs.get_mut(place)? = Some(job);
         self.copying = self.copying.saturating_add(extents.len());
         if !urgent {
             self.background = self.background.saturating_add(1);
+            self.in_flight = self.in_flight.saturating_add(largest);
         }
         self.run(place, now)
     }
@@ -402,6 +418,7 @@ impl<S: Storage> Copier<S> {
                 return Next::Parked(since);
             }
         }
+        let largest = job.largest();
         let ended = Ended {
             extents: holds.release(job.hold),
             urgent,
@@ -410,6 +427,7 @@ impl<S: Storage> Copier<S> {
         self.copying = self.copying.saturating_sub(job.extents.len());
         if !urgent {
             self.background = self.background.saturating_sub(1);
+            self.in_flight = self.in_flight.saturating_sub(largest);
         }
         if result.is_ok() {
             return Next::Done(ended);

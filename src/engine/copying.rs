@@ -3,7 +3,7 @@
 //! The copying: the background's next copy, copies that host writes wait for, and results.
 
 use super::clears::{Cause, Clear, MAX_CLEARS};
-use super::copier::{Copy, CopyResult, Next};
+use super::copier::{Copy, CopyResult, Next, BACKGROUND_JOBS};
 use super::format::BLOCK_SECTORS;
 use super::machine::{Engine, MetadataMode, Shared};
 use super::maps::{Mode, Role};
@@ -11,9 +11,25 @@ use super::run::Run;
 use super::settings::BadWord;
 use super::storage::Storage;
 
-/// So many times `copy_jobs` may be under way of what the host has read: it reads with more than one
-/// request in flight, and whatever is not copied before it comes again is read from the clone again.
-const WANTED_JOBS: usize = 4;
+/// How much the background may have in flight.
+struct Room {
+    /// A multiple of `copy_jobs` copies of `copy_size`.
+    times: u64,
+    /// Smaller copies may be more, if they are not larger together, but not more than this.
+    most: usize,
+}
+
+/// What is next in the map.
+const IN_TURN: Room = Room {
+    times: 1,
+    most: BACKGROUND_JOBS / 2,
+};
+/// What the host has read: it reads with more than one request in flight, and whatever is not copied
+/// before it comes again is read from the clone again.
+const WANTED: Room = Room {
+    times: 4,
+    most: BACKGROUND_JOBS,
+};
 
 /// What the background does next.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -124,7 +140,7 @@ impl<S: Storage> Engine<S> {
     }
 
     fn start_background(&mut self, shared: &Shared<S>, now: u64) -> Option<Copy> {
-        if !self.reserve_job(1) {
+        if !self.reserve_job(&IN_TURN) {
             return None;
         }
         let limit = self.geometry.extent_of(self.piece(now));
@@ -137,7 +153,7 @@ impl<S: Storage> Engine<S> {
     /// What the host has read from the clone comes first, and takes no turns with the host.
     fn start_wanted(&mut self, shared: &Shared<S>, now: u64) -> Option<Copy> {
         let limit = self.geometry.extent_of(self.piece(now));
-        while self.pace.next_wanted_at(&self.settings) <= now && self.reserve_job(WANTED_JOBS) {
+        while self.pace.next_wanted_at(&self.settings) <= now && self.reserve_job(&WANTED) {
             let wanted = shared.wanted.take();
             let (cdm, holds) = (shared.maps.view().cdm, &self.holds);
             let run =
@@ -150,11 +166,14 @@ impl<S: Storage> Engine<S> {
         None
     }
 
-    /// Whether the background may start a job, with at most `times` times `copy_jobs` under way; its
-    /// place in the queue of clears is reserved then.
-    fn reserve_job(&mut self, times: usize) -> bool {
-        let most = (self.settings.copy_jobs as usize).saturating_mul(times);
-        self.copier.background() < most && self.clears.reserve(1)
+    /// Whether the background may start a job; its place in the queue of clears is reserved then.
+    fn reserve_job(&mut self, room: &Room) -> bool {
+        let jobs = u64::from(self.settings.copy_jobs).saturating_mul(room.times);
+        let sectors = jobs.saturating_mul(u64::from(self.settings.copy_size));
+        let started = self.copier.background();
+        let has_room =
+            (started as u64) < jobs || (started < room.most && self.copier.in_flight() < sectors);
+        has_room && self.clears.reserve(1)
     }
 
     /// Starts a job of the background's, or gives back what was reserved for it.

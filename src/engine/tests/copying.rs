@@ -48,10 +48,53 @@ fn what_was_read_is_copied_out_of_turn_and_once() {
 fn no_more_jobs_than_permitted() {
     let mut device = beside_a_busy_host();
     device.engine.settings.copy_jobs = 3;
+    device.engine.settings.copy_size = 8;
     (500..520).for_each(|extent| assert!(read(&device, extent)));
     let copies = std::iter::from_fn(|| next(&mut device)).count();
     // The background's own is under way.
-    assert_eq!(copies, 3 * WANTED_JOBS - 1);
+    assert_eq!(copies, 3 * 4 - 1);
+}
+
+#[test]
+fn what_was_read_may_take_all_places() {
+    let mut device = beside_a_busy_host();
+    (500..564).for_each(|extent| assert!(read(&device, extent)));
+    let copies = std::iter::from_fn(|| next(&mut device)).count();
+    assert_eq!(copies, BACKGROUND_JOBS - 1);
+}
+
+/// The copies that an idle host sees started.
+fn all_next(device: &mut Device) -> Vec<Copy> {
+    let copies = std::iter::from_fn(|| match device.engine.next_copy(&device.shared, NOW) {
+        Background::Copy(copy) => Some(copy),
+        Background::NotBefore(_) | Background::Nothing => None,
+    });
+    copies.collect()
+}
+
+#[test]
+fn small_copies_are_as_many_as_large_ones_have_sectors() {
+    let mut device = Device::restoring((0..EXTENTS).step_by(2));
+    device.engine.quiesce(false);
+    device.engine.settings.copy_jobs = 3;
+    device.engine.settings.copy_size = 32;
+    // Three of four extents of 4 KiB have as many sectors as twelve of one.
+    let copies = all_next(&mut device);
+    assert_eq!(copies.len(), 12);
+    let done = copies[0].job;
+    device
+        .engine
+        .copy_done(&device.shared, done, CopyResult::default(), NOW);
+    assert_eq!(all_next(&mut device).len(), 1);
+}
+
+#[test]
+fn places_are_left_to_what_the_host_reads() {
+    let mut device = Device::restoring((0..EXTENTS).step_by(2));
+    device.engine.quiesce(false);
+    assert_eq!(all_next(&mut device).len(), BACKGROUND_JOBS / 2);
+    device.engine.settings.copy_jobs = 64;
+    assert_eq!(all_next(&mut device).len(), BACKGROUND_JOBS / 2);
 }
 
 #[test]
