@@ -7,7 +7,7 @@ use crate::bench::contest::{Contest, OURS};
 use crate::bench::fio::{self, Job, Measured};
 use crate::bench::null_blk::Disk;
 use crate::bench::ours::{Ours, Place};
-use crate::bench::{fill, MIB};
+use crate::bench::{fill, GIB, MIB};
 use crate::status::Status;
 use anyhow::{ensure, Result};
 use std::thread;
@@ -167,7 +167,8 @@ fn idle_copy(place: &Place, restored: bool) -> Result<f64> {
 /// begins at the other end of the volume.
 pub fn slow_clone(contest: Contest) -> Result<()> {
     const SET: u64 = 32 * MIB;
-    const LENGTH: u64 = 512 * MIB;
+    // So large that the copy of the whole takes longer than both passes, start of fio included.
+    const LENGTH: u64 = GIB;
     let volume = Volume::new(LENGTH, FAR_CLONE_NS)?;
     let place = &volume.place;
     let first = (LENGTH - SET) / EXTENT;
