@@ -2,24 +2,25 @@
 
 //! Work queues, and the jobs that run on them.
 //!
-//! A [`Job`] is a delayed work item that runs a function with a [`Ref`] to some state. While it is
-//! pending it holds that `Ref`, so the state cannot go; it always holds its [`Queue`], so the queue
-//! cannot go while a timer may still put the job on it.
+//! A [`Job`] is a work item that runs a function with a [`Ref`] to some state, at once or at a given
+//! time. The kernel's delayed work counts in ticks of its clock, of which there may be as few as 100
+//! in a second: here a high-resolution timer puts the work on its queue. While the job is pending it
+//! holds the `Ref`, so the state cannot go; it always holds its [`Queue`], so the queue cannot go while
+//! the timer may still put the job on it.
 //!
 //! Who waits for whom: dropping the last handle of a queue waits for every job on it, and
-//! [`Job::cancel`], [`Job::disable`], [`Job::flush`] and dropping a job wait for that job. None of
-//! this may be done by the job itself. State that an [`Owner`](super::shared::Owner) owns cannot get
-//! this wrong by dropping its last reference in a job, since that drops nothing else.
+//! [`Job::disable`], [`Job::flush`] and dropping a job wait for that job. None of this may be done by
+//! the job itself. State that an [`Owner`](super::shared::Owner) owns cannot get this wrong by dropping
+//! its last reference in a job, since that drops nothing else.
 //!
-//! Lock: the job's `pending`, a spin lock taken with interrupts disabled. The work queue's own locks
-//! are taken under it, never the other way round.
+//! Lock: the job's `pending`, a spin lock taken with interrupts disabled. The locks of work queue and
+//! timer are taken under it, never the other way round: the timer's function takes none.
 
 use kernel::bindings;
-use kernel::ffi::{c_int, c_ulong};
+use kernel::ffi::c_int;
 use kernel::prelude::*;
 use kernel::sync::atomic::{Atomic, Relaxed};
 use kernel::sync::{new_spinlock_irq, Arc, LockClassKey, SpinLockIrq};
-use kernel::time::msecs_to_jiffies;
 use kernel::types::Opaque;
 
 use core::ptr::NonNull;
@@ -81,19 +82,12 @@ impl Queue {
         };
         Ok(Arc::new(queue, GFP_KERNEL)?)
     }
-
-    /// Sleeps until everything on the queue now has run. Jobs still waiting for their time are not
-    /// on it. Not from a job on it.
-    pub fn flush(&self) {
-        // SAFETY: Valid by the type invariant.
-        unsafe { bindings::__flush_workqueue(self.raw.as_ptr()) };
-    }
 }
 
 impl Drop for Queue {
     fn drop(&mut self) {
         // SAFETY: Valid by the type invariant and not used again. No timer puts anything on it any
-        // more: each job holds its queue until it has been cancelled for good.
+        // more: each job holds its queue until its timer was cancelled.
         unsafe { bindings::destroy_workqueue(self.raw.as_ptr()) };
     }
 }
@@ -124,13 +118,7 @@ macro_rules! new_job {
         $crate::dm::queue::new_job!($queue, $run, $crate::dm::queue::Cpu::ANY)
     };
     ($queue:expr, $run:expr, $cpu:expr $(,)?) => {
-        $crate::dm::queue::Job::new(
-            $queue,
-            $run,
-            $cpu,
-            ::kernel::static_lock_class!(),
-            ::kernel::static_lock_class!(),
-        )
+        $crate::dm::queue::Job::new($queue, $run, $cpu, ::kernel::static_lock_class!())
     };
 }
 pub use new_job;
@@ -138,13 +126,19 @@ pub use new_job;
 struct Pending<T: Send + Sync + 'static> {
     /// For whom the job is to run, from being queued until it starts.
     target: Option<Ref<T>>,
-    /// When, in jiffies, if there is a target.
-    due: c_ulong,
+    /// When, in nanoseconds of the monotonic clock, if there is a target.
+    due: u64,
     /// Whether it may be queued no more.
     disabled: bool,
 }
 
-/// A function to be run on a queue, soon or at a given time.
+/// When a job is due that does not wait for a time.
+const AT_ONCE: u64 = 0;
+/// A job may run so much after its time, in nanoseconds, if the processor is awake then anyway: as much
+/// as the kernel grants to sleeping tasks.
+const SLACK: u64 = 50_000;
+
+/// A function to be run on a queue, at once or at a given time.
 ///
 /// Pending at most once, and never run twice at the same time; what is enqueued while it runs makes
 /// it run again. Enqueuing it while it is pending for one state does not make it run for another.
@@ -152,14 +146,17 @@ struct Pending<T: Send + Sync + 'static> {
 ///
 /// # Invariants
 ///
-/// `work` is an initialised `delayed_work` whose function is `Job::<T>::start`; it is only ever
-/// queued on `queue`.
+/// - `work` is an initialised `work_struct` whose function is `Job::<T>::start`; it is only ever queued
+///   on `queue`.
+/// - `timer` is an initialised `hrtimer` of the monotonic clock whose function is `Job::<T>::due`.
 #[pin_data(PinnedDrop)]
 pub struct Job<T: Send + Sync + 'static> {
     #[pin]
     pending: SpinLockIrq<Pending<T>>,
     #[pin]
-    work: Opaque<bindings::delayed_work>,
+    work: Opaque<bindings::work_struct>,
+    #[pin]
+    timer: Opaque<bindings::hrtimer>,
     run: fn(Ref<T>),
     queue: Arc<Queue>,
     cpu: Cpu,
@@ -167,53 +164,47 @@ pub struct Job<T: Send + Sync + 'static> {
 
 // SAFETY: A pinned job never moves, and what it holds may be used and dropped by any thread.
 unsafe impl<T: Send + Sync> Send for Job<T> {}
-// SAFETY: The functions on `work` may be called by several threads at once, the rest is `Sync`.
+// SAFETY: The functions on `work` and `timer` may be called by several threads at once, the rest is
+// `Sync`.
 unsafe impl<T: Send + Sync> Sync for Job<T> {}
 
-/// What to do about the time of a job that is pending already.
-#[derive(Clone, Copy, PartialEq, Eq)]
-enum Retime {
-    /// Take the new time if it is earlier.
-    Earlier,
-    /// Take the new time.
-    Always,
-}
-
 impl<T: Send + Sync> Job<T> {
-    /// An initialiser; use [`new_job!`], which makes the lock classes.
+    /// An initialiser; use [`new_job!`], which makes the lock class.
     pub fn new(
         queue: Arc<Queue>,
         run: fn(Ref<T>),
         cpu: Cpu,
-        work_key: Pin<&'static LockClassKey>,
-        timer_key: Pin<&'static LockClassKey>,
+        key: Pin<&'static LockClassKey>,
     ) -> impl PinInit<Self> {
         let idle = Pending {
             target: None,
-            due: 0,
+            due: AT_ONCE,
             disabled: false,
         };
-        // INVARIANT: `work` is initialised here with this function.
+        // INVARIANT: `work` and `timer` are initialised here with these functions.
         pin_init!(Self {
             pending <- new_spinlock_irq!(idle, "Job::pending"),
-            work <- Opaque::ffi_init(|slot: *mut bindings::delayed_work| {
-                // SAFETY: `slot` is valid for writes; names and keys live for ever; the timer's
-                // function is the one for a timer in a `delayed_work`, with the flag it needs.
+            work <- Opaque::ffi_init(|slot| {
+                // SAFETY: `slot` is valid for writes; name and key live for ever.
                 unsafe {
                     bindings::init_work_with_key(
-                        &raw mut (*slot).work,
+                        slot,
                         Some(Self::start),
                         false,
                         c"dm_restore_job".as_char_ptr(),
-                        work_key.as_ptr(),
-                    );
-                    bindings::timer_init_key(
-                        &raw mut (*slot).timer,
-                        Some(bindings::delayed_work_timer_fn),
-                        bindings::TIMER_IRQSAFE,
-                        c"dm_restore_job_timer".as_char_ptr(),
-                        timer_key.as_ptr(),
-                    );
+                        key.as_ptr(),
+                    )
+                }
+            }),
+            timer <- Opaque::ffi_init(|slot| {
+                // SAFETY: `slot` is valid for writes.
+                unsafe {
+                    bindings::hrtimer_setup(
+                        slot,
+                        Some(Self::due),
+                        bindings::CLOCK_MONOTONIC as c_int,
+                        bindings::hrtimer_mode_HRTIMER_MODE_ABS,
+                    )
                 }
             }),
             run,
@@ -223,94 +214,110 @@ impl<T: Send + Sync> Job<T> {
     }
 
     /// Runs the job for `this` as soon as possible, also if it was to run later. Any context.
-    ///
-    /// Returns false if it was pending already, or is disabled.
-    pub fn enqueue(&self, this: &Ref<T>) -> bool {
-        self.arm(this, 0, Retime::Earlier)
+    pub fn enqueue(&self, this: &Ref<T>) {
+        self.arm(this, AT_ONCE);
     }
 
-    /// Runs the job for `this` in `ms` milliseconds at the latest: never puts it off. Any context.
-    ///
-    /// Returns false if it was pending already, or is disabled.
-    pub fn kick_after(&self, this: &Ref<T>, ms: u32) -> bool {
-        self.arm(this, msecs_to_jiffies(ms), Retime::Earlier)
+    /// Runs the job for `this` at `ns` nanoseconds of the [monotonic clock](super::time::now_ns) at the
+    /// latest: never puts it off. Any context.
+    pub fn run_at(&self, this: &Ref<T>, ns: u64) {
+        self.arm(this, ns.clamp(AT_ONCE + 1, i64::MAX as u64));
     }
 
-    /// Runs the job for `this` in `ms` milliseconds, whatever its time was before. Any context.
-    ///
-    /// Returns false if it was pending already, or is disabled.
-    pub fn postpone(&self, this: &Ref<T>, ms: u32) -> bool {
-        self.arm(this, msecs_to_jiffies(ms), Retime::Always)
-    }
-
-    fn arm(&self, this: &Ref<T>, delay: c_ulong, retime: Retime) -> bool {
-        let due = jiffies().wrapping_add(delay);
+    fn arm(&self, this: &Ref<T>, due: u64) {
         let mut pending = self.pending.lock();
         if pending.disabled {
-            return false;
+            return;
         }
-        let fresh = pending.target.is_none();
-        if fresh {
+        if pending.target.is_none() {
             pending.target = Some(this.clone());
-        } else if retime == Retime::Earlier && !is_before(due, pending.due) {
-            return false;
+        } else if due >= pending.due {
+            return;
         }
         pending.due = due;
-        // Queued under the lock, so that the two always agree, but for a job that has just left the
-        // queue and waits for the lock in `start`: it then runs for this call too, and finds nothing
-        // to do the second time.
+        // Both under the lock, so that they agree with `due`, but for a job that is just being queued by
+        // its timer, or has just left the queue and waits for the lock in `start`: it then runs for this
+        // call too, and finds nothing to do the second time.
+        // SAFETY: The timer is valid by the type invariants, and `drop` cancels it. May be called in
+        // any context.
+        unsafe {
+            if due == AT_ONCE {
+                bindings::hrtimer_try_to_cancel(self.timer.get());
+                self.queue();
+            } else {
+                // CAST: At most `i64::MAX`, see `run_at`.
+                bindings::hrtimer_start_range_ns(
+                    self.timer.get(),
+                    due as i64,
+                    SLACK,
+                    bindings::hrtimer_mode_HRTIMER_MODE_ABS,
+                );
+            }
+        }
+    }
+
+    /// Puts the work on the queue, unless it is there.
+    fn queue(&self) {
         // SAFETY: Both are valid by the type invariants, and remain so while the work is pending:
         // `drop` cancels it before it lets go of either. May be called in any context.
         unsafe {
-            bindings::mod_delayed_work_on(
-                self.cpu.0,
-                self.queue.raw.as_ptr(),
-                self.work.get(),
-                delay,
-            )
-        };
-        fresh
+            bindings::queue_work_on(self.cpu.0, self.queue.raw.as_ptr(), self.work.get());
+        }
     }
 
-    /// Takes the job off the queue and waits if it is running. Sleeps; not from the job itself.
+    /// Cancels the job for good, and waits if it is running: it can be enqueued no more. Sleeps; not
+    /// from the job itself.
     ///
-    /// Returns what it was pending for. When this returns, every enqueueing that came before the call
-    /// has run or is cancelled; one that comes during it may be cancelled too.
-    pub fn cancel(&self) -> Option<Ref<T>> {
-        // SAFETY: Valid by the type invariant.
-        unsafe { bindings::cancel_delayed_work_sync(self.work.get()) };
+    /// Returns what it was pending for.
+    pub fn disable(&self) -> Option<Ref<T>> {
+        self.pending.lock().disabled = true;
+        self.cancel();
         // Bound to a name, so that the lock is released before the caller drops what it gets.
         let target = self.pending.lock().target.take();
         target
     }
 
-    /// Cancels the job as [`Job::cancel`] does, for good: it can be enqueued no more.
-    pub fn disable(&self) -> Option<Ref<T>> {
-        self.pending.lock().disabled = true;
-        self.cancel()
-    }
-
-    /// Whether it is to run. Any context.
-    pub fn is_pending(&self) -> bool {
-        self.pending.lock().target.is_some()
+    /// The work neither is queued nor runs any more, nor can be queued again; the timer does not run.
+    fn cancel(&self) {
+        // SAFETY: Valid by the type invariants. The timer last, since the work may start it.
+        unsafe {
+            bindings::disable_work_sync(self.work.get());
+            bindings::hrtimer_cancel(self.timer.get());
+        }
     }
 
     /// Runs the job now if it is pending, and waits until it has run. Sleeps; not from the job.
     pub fn flush(&self) {
         // SAFETY: Valid by the type invariant.
-        unsafe { bindings::flush_delayed_work(self.work.get()) };
+        let waited = unsafe { bindings::hrtimer_cancel(self.timer.get()) } > 0;
+        if waited {
+            self.queue();
+        }
+        // SAFETY: As above.
+        unsafe { bindings::flush_work(self.work.get()) };
+    }
+
+    /// The function of `timer`. Hard interrupt context.
+    ///
+    /// # Safety
+    ///
+    /// `timer` must be the `timer` of a `Job<T>` that lives until this returns.
+    unsafe extern "C" fn due(timer: *mut bindings::hrtimer) -> bindings::hrtimer_restart {
+        // CAST: `Opaque` is transparent.
+        let timer = timer.cast::<Opaque<bindings::hrtimer>>();
+        // SAFETY: Promised by the caller; a job is never borrowed mutably once it is pinned.
+        unsafe { &*kernel::container_of!(timer, Self, timer) }.queue();
+        bindings::hrtimer_restart::HRTIMER_NORESTART
     }
 
     /// The function of `work`.
     ///
     /// # Safety
     ///
-    /// `work` must be the `work_struct` in the `work` of a `Job<T>` that lives until this returns.
+    /// `work` must be the `work` of a `Job<T>` that lives until this returns.
     unsafe extern "C" fn start(work: *mut bindings::work_struct) {
-        // SAFETY: Promised by the caller.
-        let work = unsafe { kernel::container_of!(work, bindings::delayed_work, work) };
         // CAST: `Opaque` is transparent.
-        let work = work.cast::<Opaque<bindings::delayed_work>>();
+        let work = work.cast::<Opaque<bindings::work_struct>>();
         // SAFETY: Promised by the caller; a job is never borrowed mutably once it is pinned.
         let job = unsafe { &*kernel::container_of!(work, Self, work) };
         let run = job.run;
@@ -325,20 +332,6 @@ impl<T: Send + Sync> Job<T> {
 #[pinned_drop]
 impl<T: Send + Sync> PinnedDrop for Job<T> {
     fn drop(self: Pin<&mut Self>) {
-        // SAFETY: Valid by the type invariant. Afterwards the work is neither queued nor running nor
-        // is its timer, and cannot be queued again.
-        unsafe { bindings::disable_delayed_work_sync(self.work.get()) };
+        self.cancel();
     }
-}
-
-/// The kernel's clock tick.
-fn jiffies() -> c_ulong {
-    // SAFETY: A word that the kernel changes; it may be read at any time, in one access.
-    unsafe { (&raw const bindings::jiffies).read_volatile() }
-}
-
-/// Whether the tick `a` comes before `b`, as long as they are less than half the range apart.
-fn is_before(a: c_ulong, b: c_ulong) -> bool {
-    // CAST: The sign of the wrapped difference is the answer.
-    (a.wrapping_sub(b) as isize) < 0
 }

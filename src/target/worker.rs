@@ -26,10 +26,6 @@ use crate::engine::{
 };
 use kernel::prelude::*;
 
-const NS_PER_MS: u64 = 1_000_000;
-/// The longest sleep between two looks, in milliseconds.
-const LONGEST_SLEEP: u32 = 60_000;
-
 /// The job's function.
 pub(super) fn run(core: Ref<Core>) {
     let _noio = NoIo::enter();
@@ -44,18 +40,9 @@ pub(super) fn run(core: Ref<Core>) {
     let wake_at = flush(&core, &mut desk).min(copy(&core, &desk));
     drop(desk);
     core.raise_events();
-    sleep_until(&core, wake_at);
-}
-
-fn sleep_until(core: &Ref<Core>, wake_at: u64) {
-    if wake_at == u64::MAX {
-        return;
+    if wake_at != u64::MAX {
+        core.job.run_at(&core, wake_at);
     }
-    let ms = wake_at.saturating_sub(now_ns()).div_ceil(NS_PER_MS);
-    let ms = u32::try_from(ms)
-        .unwrap_or(LONGEST_SLEEP)
-        .min(LONGEST_SLEEP);
-    core.job.kick_after(core, ms);
 }
 
 /// Requests whose I/O is done: source flushes, overwrites, FUA writes.
