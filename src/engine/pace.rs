@@ -25,9 +25,9 @@ const WEIGHT: u64 = 16;
 const BUDGET: u64 = 2;
 /// The longest pause, as a multiple of the copy before it.
 const LONGEST_PAUSE: u64 = 20;
-/// The largest copy beside a busy host, in sectors: 192 KiB. A larger one keeps the devices, and
+/// The largest copy beside a busy host, in sectors: 128 KiB. A larger one keeps the devices, and
 /// whatever copies, from the host for too long at a time.
-const LARGEST_BESIDE_HOST: u64 = 384;
+const LARGEST_BESIDE_HOST: u64 = 256;
 
 /// How long `sectors` take at `rate` KiB/s.
 fn time_at(rate: u32, sectors: u64) -> u64 {
@@ -85,8 +85,9 @@ impl Pace {
         }
     }
 
-    /// The pause after a copy that has taken `took`. Without knowledge it is as long as the copy. It is
-    /// never so short that no request fits in: one without a copy has to be seen, too.
+    /// The pause after a copy that has taken `took`. It is at least as long: on average a request may
+    /// not feel copies at all, but the slowest ones do. And it is never so short that no request fits
+    /// in: one without a copy has to be seen, too.
     fn pause(&self, took: u64) -> u64 {
         let [without, with] = self.latency;
         if without == 0 || with == 0 {
@@ -95,7 +96,7 @@ impl Pace {
         let slower = with.saturating_sub(without);
         // Over the copy and its pause together, requests are slower by `without / BUDGET`.
         let together = took.saturating_mul(slower.saturating_mul(BUDGET) / without);
-        let shortest = without.saturating_mul(2);
+        let shortest = took.max(without.saturating_mul(2));
         let longest = took.saturating_mul(LONGEST_PAUSE).max(shortest);
         together.saturating_sub(took).max(shortest).min(longest)
     }
@@ -212,9 +213,10 @@ mod tests {
         // Twice as slow for half of the time, three times for a quarter.
         assert_eq!(pause(100_000, 200_000), 4 * MS);
         assert_eq!(pause(100_000, 300_000), 12 * MS);
-        // No more than permitted: requests of the host have room.
-        assert_eq!(pause(100_000, 150_000), 200_000);
-        assert_eq!(pause(200_000, 100_000), 400_000);
+        // No more than permitted: half of the time is the host's, and a request of it has room.
+        assert_eq!(pause(100_000, 150_000), 4 * MS);
+        assert_eq!(pause(200_000, 100_000), 4 * MS);
+        assert_eq!(pause(3 * MS, 3 * MS), 6 * MS);
         // Very much.
         assert_eq!(pause(100_000, 100 * MS), 80 * MS);
         assert_eq!(pause(100 * MS, 10_000 * MS), 200 * MS);

@@ -28,8 +28,8 @@ fn beside_a_busy_host() -> Device {
     device.engine.quiesce(false);
     device.engine.settings.copy_min_rate = 0;
     assert!(!read(&device, 9), "nobody has looked yet");
-    // 192 KiB: 48 extents of 4 KiB.
-    assert_eq!(next(&mut device), Some((0, 48)));
+    // 128 KiB: 32 extents of 4 KiB.
+    assert_eq!(next(&mut device), Some((0, 32)));
     assert_eq!(next(&mut device), None);
     device
 }
