@@ -7,6 +7,7 @@ use super::sh;
 use anyhow::{Context, Result};
 use std::fs;
 use std::ops::Range;
+use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
 const CONFIG: &str = "/sys/kernel/config";
@@ -60,6 +61,13 @@ impl Plug {
     /// Pulls it out: every request fails, for those who have it open too.
     pub fn pull_out(&self) -> Result<()> {
         self.set("power", "0")
+    }
+
+    /// Its number now: one that is plugged in gets the lowest that is free, be it one that another
+    /// disk had.
+    pub fn number(&self) -> Result<u64> {
+        let path = self.path();
+        Ok(fs::metadata(&path).context(path)?.rdev())
     }
 
     /// Its node: null_blk names its disks after the folder.

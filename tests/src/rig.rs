@@ -248,8 +248,13 @@ impl Rig {
 
     /// Waits for the end of the restore.
     pub fn wait_restored(&mut self) -> Result<()> {
-        wait::for_condition("the restore is over", || {
-            Ok(self.status()?.mode == "tracking")
+        wait::while_it_grows("the restore is over", u64::MAX, || {
+            let over = self.status()?.mode == "tracking";
+            Ok(if over {
+                u64::MAX
+            } else {
+                self.clone.moved()?.read
+            })
         })?;
         self.tracker.finish_restore();
         Ok(())

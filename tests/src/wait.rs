@@ -64,6 +64,7 @@ pub fn while_it_grows(
             let now = figure()?;
             Ok((now > last).then_some(now))
         })?;
+        thread::sleep(PAUSE);
     }
     Ok(())
 }
