@@ -4,8 +4,6 @@
 
 use kernel::bindings;
 
-const NS_PER_MS: u64 = 1_000_000;
-
 /// Nanoseconds since boot, without the time the system slept. Never goes back. Any context.
 pub fn now_ns() -> u64 {
     // SAFETY: Reads a clock; may be called from any context once time keeping is up, which is long
@@ -13,9 +11,4 @@ pub fn now_ns() -> u64 {
     let now = unsafe { bindings::ktime_get() };
     // CAST: The monotonic clock starts near zero and is never negative.
     now as u64
-}
-
-/// Milliseconds on the same clock as [`now_ns`].
-pub fn now_ms() -> u64 {
-    now_ns() / NS_PER_MS
 }
