@@ -266,8 +266,12 @@ impl<S: Storage> Copier<S> {
         free_part(cdm, holds, run)
     }
 
-    /// The end of the map is reached: whether the next pass may begin at once.
+    /// The end of the map is reached: whether the next pass may begin at once. A pass with failures
+    /// is judged when its last copy is done: that one may succeed.
     fn end_pass(&mut self, now: u64) -> bool {
+        if self.pass_failed && self.background > 0 {
+            return false;
+        }
         self.cursor = 0;
         self.single_until = 0;
         let failed = core::mem::take(&mut self.pass_failed);

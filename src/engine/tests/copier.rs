@@ -129,16 +129,39 @@ fn a_dead_clone_stalls_the_copy_and_one_success_ends_it() {
 
 #[test]
 fn copies_under_way_when_it_stalls_do_not_lengthen_the_pause() {
-    let mut world = world(&[Run::new(0, 8)]);
-    let mut copies: Vec<_> = std::iter::from_fn(|| world.next(1, 0)).take(8).collect();
-    world.done(copies.remove(0), BAD, SECOND);
-    assert!(world.next(1, SECOND).is_none(), "the end of the pass");
+    let mut world = world(&[Run::new(0, 40)]);
+    let mut copies: Vec<_> = std::iter::from_fn(|| world.next(1, 0)).take(20).collect();
+    let rest = copies.split_off(STALL_AFTER as usize);
+    for copy in copies {
+        assert!(!world.copier.is_stalled());
+        world.done(copy, BAD, SECOND);
+    }
     assert!(world.copier.is_stalled());
     let pause = world.copier.not_before();
-    for copy in copies {
+    for copy in rest {
         world.done(copy, BAD, SECOND);
     }
     assert_eq!(world.copier.not_before(), pause);
+}
+
+#[test]
+fn a_pass_is_judged_when_its_last_copy_is_done() {
+    let mut world = world(&[Run::new(0, 4)]);
+    let mut copies: Vec<_> = std::iter::from_fn(|| world.next(1, 0)).take(4).collect();
+    world.done(copies.remove(0), BAD, 0);
+    assert!(world.next(1, 0).is_none());
+    assert!(!world.copier.is_stalled(), "others may succeed");
+    for copy in copies {
+        world.done(copy, OK, 0);
+    }
+    assert!(world.next(1, 0).is_none());
+    assert!(!world.copier.is_stalled(), "others have succeeded");
+    let now = world.copier.not_before();
+    let copy = world.next(1, now).unwrap();
+    assert_eq!(copy.sectors, Run::new(0, 8));
+    world.done(copy, BAD, now);
+    assert!(world.next(1, now).is_none());
+    assert!(world.copier.is_stalled(), "a pass without success");
 }
 
 #[test]

@@ -4,8 +4,8 @@
 
 use super::super::trial;
 use super::{
-    backs_off, begin_and_restore_two, check_end, comes_back, extent, on, part, spec, try_write,
-    try_write_fua, LogCount, EXTENT,
+    all_else_is_restored, backs_off, begin_and_restore_two, check_end, comes_back, extent, on,
+    part, spec, try_write, try_write_fua, LogCount, EXTENT,
 };
 use anyhow::{ensure, Result};
 use dm_restore_tests::dm;
@@ -254,11 +254,7 @@ fn bad_sector() -> Result<()> {
         let stalled = rig.event_after(before.events);
         rig.message("resume_copy")?;
         stalled.join()??;
-        let status = rig.until("restoring stalled rw")?;
-        ensure!(
-            (status.cdm, status.restored) == (1, EXTENTS - 1),
-            "{status:?}"
-        );
+        let status = all_else_is_restored(rig)?;
         let [clone, others @ ..] = status.errors();
         ensure!(clone > 0 && others == [0, 0], "{status:?}");
         rig.check(0..extent(3).start)?;
@@ -303,7 +299,7 @@ fn bad_sector_overwritten() -> Result<()> {
         let told = rig.event_after(before.events);
         rig.start_restore()?;
         told.join()??;
-        rig.status_when("one extent is left", |status| status.cdm == 1)?;
+        all_else_is_restored(rig)?;
         rig.write(extent(3))?;
         rig.wait_restored()?;
         rig.expect("tracking idle rw")?;

@@ -79,6 +79,15 @@ fn begin_and_restore_two(rig: &mut Rig) -> Result<()> {
     rig.flush()
 }
 
+/// Waits until a copy has stalled at its only bad extent. What it has copied counts when a flush has
+/// made it durable, which may be a moment after that.
+fn all_else_is_restored(rig: &Rig) -> Result<Status> {
+    rig.status_when("all but one extent is restored", |status| {
+        status.summary() == "restoring stalled rw"
+            && (status.cdm, status.restored) == (1, status.extents - 1)
+    })
+}
+
 /// A copy that is stalled gets its device back: an event tells that it goes on, another one that it
 /// is over, and there are no more.
 fn comes_back(rig: &mut Rig, heal: impl FnOnce(&Rig) -> Result<()>) -> Result<()> {

@@ -4,8 +4,8 @@
 
 use super::super::trial;
 use super::{
-    backs_off, begin_and_restore_two, check_end, comes_back, extent, on, part, spec, try_write,
-    try_write_fua, LogCount, EXTENT,
+    all_else_is_restored, backs_off, begin_and_restore_two, check_end, comes_back, extent, on,
+    part, spec, try_write, try_write_fua, LogCount, EXTENT,
 };
 use anyhow::{ensure, Result};
 use dm_restore_tests::dm;
@@ -230,8 +230,7 @@ fn bad_sector() -> Result<()> {
         let stalled = rig.event_after(before.events);
         rig.message("resume_copy")?;
         stalled.join()??;
-        let status = rig.until("restoring stalled rw")?;
-        ensure!(status.cdm == 1, "{status:?}");
+        let status = all_else_is_restored(rig)?;
         ensure!(
             status.source_errors > 0 && status.clone_errors == 0,
             "{status:?}"
