@@ -90,12 +90,12 @@ impl Pace {
     /// in: one without a copy has to be seen, too.
     fn pause(&self, took: u64) -> u64 {
         let [without, with] = self.latency;
-        if without == 0 || with == 0 {
-            return took;
-        }
-        let slower = with.saturating_sub(without);
+        let slower = with.saturating_sub(without).saturating_mul(BUDGET);
         // Over the copy and its pause together, requests are slower by `without / BUDGET`.
-        let together = took.saturating_mul(slower.saturating_mul(BUDGET) / without);
+        let together = took
+            .saturating_mul(slower)
+            .checked_div(without)
+            .unwrap_or(0);
         let shortest = took.max(without.saturating_mul(2));
         let longest = took.saturating_mul(LONGEST_PAUSE).max(shortest);
         together.saturating_sub(took).max(shortest).min(longest)
@@ -213,6 +213,7 @@ mod tests {
         // Twice as slow for half of the time, three times for a quarter.
         assert_eq!(pause(100_000, 200_000), 4 * MS);
         assert_eq!(pause(100_000, 300_000), 12 * MS);
+        assert_eq!(pause(100_000, 240_000), 7_200_000);
         // No more than permitted: half of the time is the host's, and a request of it has room.
         assert_eq!(pause(100_000, 150_000), 4 * MS);
         assert_eq!(pause(200_000, 100_000), 4 * MS);
@@ -220,8 +221,10 @@ mod tests {
         // Very much.
         assert_eq!(pause(100_000, 100 * MS), 80 * MS);
         assert_eq!(pause(100 * MS, 10_000 * MS), 200 * MS);
-        // Not known.
-        assert_eq!(Pace::default().pause(4 * MS), 4 * MS);
+        // One of them is not known yet, or neither.
+        assert_eq!(pause(0, 0), 4 * MS);
+        assert_eq!(pause(0, 100 * MS), 4 * MS);
+        assert_eq!(pause(3 * MS, 0), 6 * MS);
     }
 
     #[test]
