@@ -208,3 +208,7 @@ impl FlushPace {
         self.pause = self.pause.saturating_mul(2).clamp(OLDEST, LONGEST_PAUSE);
     }
 }
+
+#[cfg(test)]
+#[path = "tests/flushes.rs"]
+mod tests;

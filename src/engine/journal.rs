@@ -251,5 +251,5 @@ fn clear_event(clear: Clear) -> Option<Event> {
 }
 
 #[cfg(test)]
-#[path = "tests/finish.rs"]
+#[path = "tests/journal.rs"]
 mod tests;

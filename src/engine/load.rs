@@ -325,3 +325,7 @@ fn valid_bits(bits: u64, i: u64) -> u64 {
         .checked_shr(WORD_BITS.saturating_sub(left) as u32)
         .unwrap_or(0)
 }
+
+#[cfg(test)]
+#[path = "tests/load.rs"]
+mod tests;

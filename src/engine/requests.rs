@@ -337,3 +337,7 @@ where
     ends.into_iter()
         .find(|extent| !covered.contains(*extent) && cdm.get(*extent))
 }
+
+#[cfg(test)]
+#[path = "tests/requests.rs"]
+mod tests;

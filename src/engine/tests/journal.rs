@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! The end of a restore follows the last durable clear, in the journal as in memory.
+//! What counts as recorded: nothing of a block that was given up. The end of a restore follows the last
+//! durable clear, in the journal as in memory.
 
 use super::*;
 use crate::format::{Refusal, BLOCK};
@@ -42,6 +43,23 @@ fn the_end_waits_for_clears_that_a_block_has_no_room_for() {
     device.commit();
     assert_eq!(device.mode(), Mode::Tracking);
     assert_eq!(device.engine.clears.waiting(), 0);
+}
+
+#[test]
+fn a_block_that_is_given_up_has_recorded_nothing() {
+    let mut device = Device::restoring(0..2);
+    device.copied(0);
+    device.flush();
+    device.engine.touches.gather(Run::one(5)).unwrap();
+    assert!(matches!(device.next_commit(), Commit::Write(_)));
+    let Device { engine, shared, .. } = &mut device;
+    for _ in 0..RETRIES {
+        assert_eq!(engine.commit_written(shared, false), Written::Again);
+    }
+    assert_eq!(engine.commit_written(shared, false), Written::Done);
+    assert_eq!(engine.metadata_mode(), MetadataMode::ReadOnly);
+    assert_eq!((engine.clears.durable(), engine.clears.waiting()), (0, 1));
+    assert!(!shared.maps.view().prm.get(5), "the write would go");
 }
 
 #[test]
