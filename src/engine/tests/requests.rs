@@ -5,7 +5,6 @@
 use super::*;
 use crate::copier::CopyResult;
 use crate::restoring::{Device, EXTENT};
-use crate::sent::Sent;
 
 const NOW: u64 = 1_000_000_000;
 
@@ -26,9 +25,7 @@ fn who_waits_for_a_copy_holds_nothing() {
     engine.copy_done(shared, copy.job, CopyResult::default(), NOW);
     assert_eq!(engine.admit(shared, &mut ticket, NOW), Admission::Wait);
     assert!(engine.holds.take(Run::one(0)).is_none());
-    let mut flush = Sent::own_flush(shared);
-    flush.ended(shared, false);
-    engine.take_ended(shared, &mut flush);
+    engine.own_flush_failed(shared);
     let admission = engine.admit(shared, &mut ticket, NOW);
     assert!(matches!(admission, Admission::Copy(_)), "{admission:?}");
     assert!(engine.holds.take(Run::one(0)).is_some());
