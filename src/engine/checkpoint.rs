@@ -135,8 +135,10 @@ impl Checkpoint {
             self.stage = Stage::Done;
             return Step::WriteFua(engine.checkpoint_superblock(self.purpose, block));
         }
-        if self.purpose == Purpose::Begun {
-            engine.restore_begun(shared);
+        match self.purpose {
+            Purpose::Begun => engine.restore_begun(shared),
+            Purpose::Activated => engine.taken_up = true,
+            Purpose::Running | Purpose::Suspended | Purpose::Identical => {}
         }
         Step::Done
     }

@@ -91,6 +91,7 @@ impl<S: Storage> Engine<S> {
     /// Forgets what was loaded, because some of it was refused.
     pub fn unload(&mut self, shared: &Shared<S>) {
         shared.maps.set_state(State::UNLOADED);
+        self.taken_up = false;
     }
 
     /// Place in blocks of block `index` of the slot table in use; `None` behind the last.

@@ -308,6 +308,8 @@ pub struct Engine<S: Storage> {
     pub(super) quiesced: bool,
     /// Something has happened that `dmsetup wait` waits for.
     pub(super) event: bool,
+    /// What was loaded is in use: a checkpoint has taken it up.
+    pub(super) taken_up: bool,
     /// The features given.
     pub features: Features,
     /// The core args now.
@@ -358,6 +360,7 @@ impl<S: Storage> Engine<S> {
             paused: features.no_copy,
             quiesced: true,
             event: false,
+            taken_up: false,
             features,
             settings,
             errors: Errors::default(),

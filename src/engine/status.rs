@@ -2,6 +2,7 @@
 
 //! The status line.
 
+use super::copying::Activity;
 use super::machine::{Engine, MetadataMode, Shared};
 use super::maps::{Mode, Role};
 use super::settings;
@@ -20,12 +21,17 @@ impl Mode {
 }
 
 impl<S: Storage> Engine<S> {
-    /// Writes the status line of the manual. From memory, without I/O.
+    /// Writes the status line of the manual. From memory, without I/O; what is only loaded in part does
+    /// not count.
     pub fn write_status(&self, shared: &Shared<S>, out: &mut impl fmt::Write) -> fmt::Result {
-        let mode = shared.maps.state().mode;
-        let loaded = mode != Mode::Unloaded;
+        let loaded = self.taken_up;
+        let (mode, activity) = if loaded {
+            (shared.maps.state().mode, self.activity(shared))
+        } else {
+            (Mode::Unloaded, Activity::Idle)
+        };
         let figure = |value: u64| if loaded { value } else { 0 };
-        write!(out, "{} {} ", mode.name(), self.activity(shared).name())?;
+        write!(out, "{} {} ", mode.name(), activity.name())?;
         write!(out, "{} ", self.geometry.extent_sectors())?;
         write!(
             out,
@@ -34,7 +40,8 @@ impl<S: Storage> Engine<S> {
             figure(self.geometry.extents())
         )?;
         write!(out, "{} ", figure(shared.maps.count(Role::Prm)))?;
-        write!(out, "{} {} ", self.restored(shared), self.copying())?;
+        let restored = figure(self.restored(shared));
+        write!(out, "{restored} {} ", self.copying())?;
         let [source, clone] = shared.host_errors();
         let clone = self.errors.clone.saturating_add(clone);
         let source = self.errors.source.saturating_add(source);

@@ -6,7 +6,7 @@
 //!
 //! 1. `desk`: a mutex, held by whoever does metadata I/O and moves requests on: the worker for as
 //!    long as it runs, and the hooks for suspend, resume and messages. Sleeps, also for I/O.
-//! 2. `engine`: a mutex, held for moments; across metadata I/O only where the device is suspended.
+//! 2. `engine`: a mutex, held for moments, never across I/O: `dmsetup status` takes it.
 //! 3. `inbox`: a spin lock that disables interrupts, held for moments; the only lock in `map`,
 //!    `end_io` and completions.
 
@@ -26,6 +26,7 @@ use crate::dm::{
 };
 use crate::engine::{
     copier::{CopyResult, BACKGROUND_JOBS, URGENT_JOBS},
+    format::layout::Layout,
     gather::Gather,
     line::Line,
     machine::{Engine, Shared},
@@ -221,6 +222,11 @@ impl Core {
             copies <- Copies::new()?,
             job <- new_job!(queue, worker::run),
         }))
+    }
+
+    /// Where things are on the metadata device.
+    pub(super) fn layout(&self) -> Layout {
+        *self.engine.lock().layout()
     }
 
     /// Whether a discard may go to the source.

@@ -4,7 +4,6 @@
 //! read and written is the engine's to say.
 
 use super::core::{Core, Desk, Devices};
-use super::memory::KernelMemory;
 use super::worker;
 use crate::dm::{
     buffer::BlockBuf,
@@ -24,7 +23,6 @@ use crate::engine::{
     },
     geometry::Geometry,
     load::check_identity,
-    machine::Engine,
 };
 use kernel::prelude::*;
 
@@ -205,42 +203,47 @@ fn zero_journal(core: &Core, desk: &mut Desk) -> Result {
     Ok(())
 }
 
-/// Reads everything. Returns the place of a journal block that a crash has torn.
+/// Reads everything. Returns the place of a journal block that a crash has torn. The engine's lock is
+/// not held while it reads, so that the status never waits for a device.
 fn load_existing(core: &Core, superblock: Superblock, buf: &mut BlockBuf) -> Usable<Option<u64>> {
-    let mut engine = core.engine.lock();
-    engine.adopt(&core.shared, superblock);
-    load_table(core, &mut engine, buf)?;
-    load_maps(core, &engine, buf)?;
-    let first = engine.layout().journal(0);
+    core.engine.lock().adopt(&core.shared, superblock);
+    load_table(core, buf)?;
+    load_maps(core, buf)?;
+    let first = core.layout().journal(0);
     read(&core.io, &core.devices.metadata, first, JOURNAL_BLOCKS, buf)?;
+    let mut engine = core.engine.lock();
     Ok(engine.replay(&core.shared, |i| buf.block(i as usize))?)
 }
 
-fn load_table(core: &Core, engine: &mut Engine<KernelMemory>, buf: &mut BlockBuf) -> Usable<()> {
+fn load_table(core: &Core, buf: &mut BlockBuf) -> Usable<()> {
     let (mut index, mut crc) = (0u64, 0);
-    while let Some(place) = engine.table_place(index) {
+    loop {
+        // Bound to a name, so that the lock is not held while the block is read.
+        let place = core.engine.lock().table_place(index);
+        let Some(place) = place else { break };
         read(&core.io, &core.devices.metadata, place, 1, buf)?;
         let block = buf.block(0).ok_or(EIO)?;
-        crc = engine.load_table(index, block, crc)?;
+        crc = core.engine.lock().load_table(index, block, crc)?;
         index = index.saturating_add(1);
     }
-    Ok(engine.check_table(crc)?)
+    Ok(core.engine.lock().check_table(crc)?)
 }
 
 /// Map blocks are read many at a time: the slots of neighbours lie side by side.
-fn load_maps(core: &Core, engine: &Engine<KernelMemory>, buf: &mut BlockBuf) -> Usable<()> {
-    let entries = engine.layout().entries();
+fn load_maps(core: &Core, buf: &mut BlockBuf) -> Usable<()> {
+    let layout = core.layout();
+    let entries = layout.entries();
     // The blocks that `buf` holds: from `start` up to `end`.
     let (mut start, mut end) = (0u64, 0u64);
     for entry in 0..entries {
-        let Some(place) = engine.map_place(&core.shared, entry) else {
-            continue;
-        };
+        // As in `load_table`.
+        let place = core.engine.lock().map_place(&core.shared, entry);
+        let Some(place) = place else { continue };
         if place < start || place >= end {
             start = place;
             end = place
                 .saturating_add(buf.blocks() as u64)
-                .min(engine.layout().blocks());
+                .min(layout.blocks());
             read(
                 &core.io,
                 &core.devices.metadata,
@@ -250,7 +253,7 @@ fn load_maps(core: &Core, engine: &Engine<KernelMemory>, buf: &mut BlockBuf) -> 
             )?;
         }
         let block = buf.block(place.saturating_sub(start) as usize).ok_or(EIO)?;
-        engine.load_map(&core.shared, entry, block)?;
+        core.engine.lock().load_map(&core.shared, entry, block)?;
     }
     Ok(())
 }

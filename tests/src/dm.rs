@@ -2,7 +2,7 @@
 
 //! Device-mapper, by way of `dmsetup`.
 
-use super::sh::{self, Ran};
+use super::sh::{self, Ran, Started};
 use anyhow::{bail, Result};
 
 /// Runs `dmsetup` and returns how it went.
@@ -13,6 +13,11 @@ pub fn run(args: &[&str]) -> Result<Ran> {
 /// Runs `dmsetup`, which must succeed.
 pub fn ok(args: &[&str]) -> Result<String> {
     sh::ok("dmsetup", args)
+}
+
+/// Starts `dmsetup` and does not wait for it.
+pub fn start(args: &[&str]) -> Result<Started> {
+    sh::start("dmsetup", args)
 }
 
 /// The node of a mapped device.

@@ -12,6 +12,7 @@ mod flush;
 mod geometry;
 mod harness;
 mod io_load;
+mod ioctls;
 mod meets;
 mod module_life;
 mod reads;
@@ -47,6 +48,7 @@ pub fn trials() -> Vec<Trial> {
         faults::trials(),
         faults::log::trials(),
         io_load::trials(),
+        ioctls::trials(),
         reloads::trials(),
         filesystems::trials(),
         refusals_table::trials(),
