@@ -61,6 +61,13 @@ int rust_dm_stack_limits(struct queue_limits *top, struct block_device *bdev,
 unsigned int rust_dm_major(dev_t dev);
 unsigned int rust_dm_minor(dev_t dev);
 
+/* page_cache.c: who holds a mapped device, and what is cached of a device */
+struct block_device *rust_dm_mapped_bdev(struct mapped_device *md);
+bool rust_dm_bdev_is_held(struct block_device *bdev);
+void rust_dm_drop_pages(struct block_device *bdev);
+void rust_dm_count_pages(struct block_device *bdev, unsigned long *dirty,
+			 unsigned long *clean);
+
 /* helpers.c: messages */
 void rust_dm_ratelimit_init(struct ratelimit_state *state);
 bool rust_dm_ratelimit(struct ratelimit_state *state);

@@ -22,6 +22,7 @@ pub mod kcopyd;
 mod lease;
 mod limits;
 mod log;
+mod mapped;
 pub mod noio;
 pub mod queue;
 pub mod random;
@@ -44,6 +45,7 @@ pub use limits::{DeviceVisitor, Limits};
 pub use log::LogLimit;
 #[allow(unused_imports)] // A target need not use them all.
 pub(crate) use log::{dm_err, dm_err_limited, dm_info, dm_warn, dm_warn_limited};
+pub use mapped::{Cached, MappedDisk};
 pub use registration::Registration;
 pub use setup::Setup;
 pub use status::Status;

@@ -10,6 +10,7 @@ use super::{
     device::{put, DevT, Device, Handle, ReadOnlyDevice},
     events::{Events, MappedName, TableId},
     lease::Lease,
+    mapped::MappedDisk,
     target::Target,
 };
 
@@ -183,6 +184,11 @@ impl<'a> Setup<'a> {
     /// Name of the mapped device.
     pub fn name(&self) -> MappedName {
         MappedName::of(&self.line.lease)
+    }
+
+    /// The mapped device's own disk.
+    pub fn mapped_disk(&self) -> MappedDisk {
+        MappedDisk::new(&self.line.lease)
     }
 
     /// Identity of the table, and so of the mapped device.

@@ -15,8 +15,11 @@ pub enum Message<'a> {
         /// Its value.
         value: &'a [u8],
     },
-    /// `start_restore`
-    StartRestore,
+    /// `start_restore [force]`
+    StartRestore {
+        /// Also if the mapped device is held.
+        force: bool,
+    },
     /// `assume_identical`
     AssumeIdentical,
     /// `pause_copy`
@@ -32,6 +35,13 @@ pub enum BadMessage<'a> {
     Empty,
     /// There is no such message.
     Unknown(&'a [u8]),
+    /// It has a word that it does not know.
+    Option {
+        /// The message.
+        name: &'a [u8],
+        /// The word.
+        word: &'a [u8],
+    },
     /// It has another number of values than it takes.
     Values {
         /// The message.
@@ -64,7 +74,7 @@ impl<'a> Message<'a> {
         let message = match (name, words.next()) {
             (key, Some(value)) if takes == 1 => Self::Set { key, value },
             (_, None) if takes == 1 => return Err(BadMessage::Values { name, takes, has }),
-            (b"start_restore", _) => Self::StartRestore,
+            (b"start_restore", option) => return Self::start_restore(name, option, has),
             (b"assume_identical", _) => Self::AssumeIdentical,
             (b"pause_copy", _) => Self::PauseCopy,
             (b"resume_copy", _) => Self::ResumeCopy,
@@ -74,6 +84,24 @@ impl<'a> Message<'a> {
             return Err(BadMessage::Values { name, takes, has });
         }
         Ok(message)
+    }
+
+    /// It may have one word more.
+    fn start_restore(
+        name: &'a [u8],
+        option: Option<&'a [u8]>,
+        has: usize,
+    ) -> Result<Self, BadMessage<'a>> {
+        match option {
+            None => Ok(Self::StartRestore { force: false }),
+            Some(_) if has > 1 => Err(BadMessage::Values {
+                name,
+                takes: 1,
+                has,
+            }),
+            Some(b"force") => Ok(Self::StartRestore { force: true }),
+            Some(word) => Err(BadMessage::Option { name, word }),
+        }
     }
 }
 
@@ -91,6 +119,9 @@ impl fmt::Display for BadMessage<'_> {
         match *self {
             Self::Empty => f.write_str("empty message"),
             Self::Unknown(name) => write!(f, "unknown message '{}'", Text(name)),
+            Self::Option { name, word } => {
+                write!(f, "message '{}': unknown word '{}'", Text(name), Text(word))
+            }
             Self::Values { name, takes, has } => {
                 write!(
                     f,

@@ -4,7 +4,7 @@
 
 use super::core::{Core, Desk};
 use super::metadata;
-use crate::dm::{dm_err, noio::NoIo, shared::Owner, word_bytes, Args};
+use crate::dm::{dm_err, dm_warn, noio::NoIo, shared::Owner, word_bytes, Args, Cached};
 use crate::engine::{
     machine::MetadataMode,
     maps::Mode,
@@ -18,12 +18,12 @@ use kernel::prelude::*;
 /// # Errors
 ///
 /// `EINVAL`: an unknown message, a bad value, a wrong number of words. `EBUSY`: the device is not
-/// suspended. `EALREADY`: a restore runs. `EROFS`: nothing can be recorded. `EIO`: it was not made
-/// durable.
+/// suspended, or somebody holds it or uses what is cached of it. `EALREADY`: a restore runs. `EROFS`:
+/// nothing can be recorded. `EIO`: it was not made durable.
 pub(super) fn message(core: &Owner<Core>, words: Args<'_>) -> Result {
     let done = match Message::parse(words.map(word_bytes)) {
         Ok(Message::Set { key, value }) => set(core, key, value),
-        Ok(Message::StartRestore) => return start_restore(core),
+        Ok(Message::StartRestore { force }) => return start_restore(core, force),
         Ok(Message::AssumeIdentical) => return assume_identical(core),
         Ok(Message::PauseCopy) => return pause_copy(core),
         Ok(Message::ResumeCopy) => return resume_copy(core),
@@ -53,7 +53,7 @@ fn resume_copy(core: &Owner<Core>) -> Result {
     Ok(())
 }
 
-fn start_restore(core: &Owner<Core>) -> Result {
+fn start_restore(core: &Owner<Core>, force: bool) -> Result {
     let _noio = NoIo::enter();
     let mut desk = core.desk.lock();
     let may = core.engine.lock().can_begin_restore(&core.shared);
@@ -69,6 +69,7 @@ fn start_restore(core: &Owner<Core>) -> Result {
         Err(CannotBegin::Unloaded) | Ok(()) => {}
     }
     expect_suspended(core, &desk, "start_restore")?;
+    expect_unused(core, force)?;
     let begun = metadata::begin_restore(core, &mut desk);
     drop(desk);
     core.raise_events();
@@ -91,6 +92,35 @@ fn assume_identical(core: &Owner<Core>) -> Result {
     drop(desk);
     core.raise_events();
     assumed
+}
+
+/// Nobody may go on with the content that the device had: a file system that is mounted has read it
+/// into its memory; what is cached would be read again, or written over the clone's.
+fn expect_unused(core: &Core, force: bool) -> Result {
+    let held = core.mapped.is_held();
+    if held && !force {
+        dm_err!(core.name, "start_restore: the device is mounted or held");
+        return Err(EBUSY);
+    }
+    let Cached { dirty, clean } = core.mapped.drop_all_pages();
+    if dirty != 0 {
+        dm_err!(
+            core.name,
+            "start_restore: {dirty} cached pages are not written to the device yet"
+        );
+        return Err(EBUSY);
+    }
+    if clean != 0 && !force {
+        dm_err!(core.name, "start_restore: {clean} cached pages are in use");
+        return Err(EBUSY);
+    }
+    if held || clean != 0 {
+        dm_warn!(
+            core.name,
+            "start_restore: the content changes under whoever uses the device ({clean} cached pages in use)"
+        );
+    }
+    Ok(())
 }
 
 /// The target's own flag, because device-mapper lets I/O flow before it clears its own.

@@ -21,8 +21,8 @@ use crate::dm::{
     io::{AsyncIo, IoClient, IoDone},
     queue::{new_job, Job, Kind, Queue},
     shared::Ref,
-    Bio, BioList, BlockDevice, Device, DoneBio, Events, LogLimit, MappedName, ReadOnlyDevice,
-    TableId,
+    Bio, BioList, BlockDevice, Device, DoneBio, Events, LogLimit, MappedDisk, MappedName,
+    ReadOnlyDevice, TableId,
 };
 use crate::engine::{
     copier::{CopyResult, BACKGROUND_JOBS, URGENT_JOBS},
@@ -145,6 +145,7 @@ pub(super) struct Core {
     pub(super) name: MappedName,
     pub(super) table: TableId,
     pub(super) events: Events,
+    pub(super) mapped: MappedDisk,
     pub(super) devices: Devices,
     pub(super) features: Features,
     /// For messages about failed requests.
@@ -174,7 +175,7 @@ pub(super) struct Core {
 impl Core {
     /// An initialiser; nothing is loaded yet. `reading`: for that.
     pub(super) fn new(
-        (name, table, events): (MappedName, TableId, Events),
+        (name, table, events, mapped): (MappedName, TableId, Events, MappedDisk),
         devices: Devices,
         shared: Shared<KernelMemory>,
         engine: Engine<KernelMemory>,
@@ -200,6 +201,7 @@ impl Core {
             name,
             table,
             events,
+            mapped,
             devices,
             features,
             log_limit <- LogLimit::new(),

@@ -23,6 +23,7 @@ use crate::engine::{
     format::BLOCK_SECTORS,
     journal::{Commit, Written},
     machine::MetadataMode,
+    maps::Mode,
 };
 use kernel::prelude::*;
 
@@ -137,11 +138,20 @@ fn take_up(core: &Core, desk: &mut Desk) -> Result {
     if activated.is_ok() {
         desk.loaded = true;
         desk.reading = None;
+        drop_stale_pages(core);
     } else {
         // What was loaded may differ from what is on the device: the next resume loads again.
         core.engine.lock().unload(&core.shared);
     }
     activated
+}
+
+/// In the middle of a restore the mapped device holds something else than what another table may
+/// have shown, the bare source say. What cannot be dropped belongs to somebody who has it from there.
+fn drop_stale_pages(core: &Core) {
+    if core.shared.maps.state().mode == Mode::Restoring {
+        core.mapped.drop_pages();
+    }
 }
 
 pub(super) fn resume(core: &Owner<Core>) {

@@ -62,7 +62,12 @@ pub(super) fn construct(setup: &mut Setup<'_>, args: Args<'_>) -> Result<Owner<C
     let no_memory = |_| ENOMEM;
     let shared = Shared::<KernelMemory>::new(geometry).map_err(no_memory)?;
     let engine = Engine::new(geometry, features, settings).map_err(no_memory)?;
-    let identity = (setup.name(), setup.table(), setup.events());
+    let identity = (
+        setup.name(),
+        setup.table(),
+        setup.events(),
+        setup.mapped_disk(),
+    );
     let load = (claim, reading);
     Owner::new(Core::new(identity, devices, shared, engine, load)?)
 }

@@ -8,6 +8,7 @@
 //! | how is a mapped device put together and taken apart? | [`spec`], [`rig`], [`dm`] |
 //! | how does a device below fail? | [`mod@slice`] |
 //! | what must a read return? | [`model`] |
+//! | who reads what is mapped into memory? | [`mapping`] |
 //! | what does the target say about itself? | [`status`], [`observe`], [`maps`], [`kmsg`] |
 //! | how much was moved, how much memory is there? | [`stats`], [`meminfo`] |
 //! | how does a scenario wait? | [`wait`] |
@@ -23,6 +24,7 @@ pub mod forge;
 pub mod host;
 pub mod io;
 pub mod kmsg;
+pub mod mapping;
 pub mod maps;
 pub mod matrix;
 pub mod meminfo;

@@ -12,7 +12,9 @@ fn parsed(line: &str) -> Result<Message<'_>, BadMessage<'_>> {
 
 #[test]
 fn every_message_is_known() {
-    assert_eq!(parsed("start_restore"), Ok(Message::StartRestore));
+    let start = |force| Ok(Message::StartRestore { force });
+    assert_eq!(parsed("start_restore"), start(false));
+    assert_eq!(parsed("start_restore force"), start(true));
     assert_eq!(parsed("assume_identical"), Ok(Message::AssumeIdentical));
     assert_eq!(parsed("pause_copy"), Ok(Message::PauseCopy));
     assert_eq!(parsed("resume_copy"), Ok(Message::ResumeCopy));
@@ -28,8 +30,13 @@ fn what_is_wrong_is_named() {
     let takes = "message 'copy_jobs' takes 1 value(s), not";
     assert_eq!(said("copy_jobs"), format!("{takes} 0"));
     assert_eq!(said("copy_jobs 1 2"), format!("{takes} 2"));
-    let said = said("pause_copy now");
-    assert_eq!(said, "message 'pause_copy' takes 0 value(s), not 1");
+    let error = said("pause_copy now");
+    assert_eq!(error, "message 'pause_copy' takes 0 value(s), not 1");
+    let start = "message 'start_restore'";
+    let error = said("start_restore now");
+    assert_eq!(error, format!("{start}: unknown word 'now'"));
+    let error = said("start_restore force force");
+    assert_eq!(error, format!("{start} takes 1 value(s), not 2"));
     let unknown = BadMessage::Unknown(&[0xff]);
     assert_eq!(unknown.to_string(), "unknown message '(not text)'");
 }

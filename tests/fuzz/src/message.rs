@@ -39,8 +39,13 @@ fn send<'a>(settings: &mut Settings, words: &[&'a [u8]]) -> Result<Message<'a>, 
 
 fn check_accepted(settings: &Settings, before: Settings, message: Message<'_>, words: &[&[u8]]) {
     let Message::Set { key, value } = message else {
-        assert_eq!(words.len(), 1);
         assert_eq!(*settings, before);
+        match message {
+            Message::StartRestore { force: true } => {
+                assert_eq!(words, [b"start_restore".as_slice(), b"force"]);
+            }
+            _ => assert_eq!(words.len(), 1),
+        }
         return;
     };
     assert_eq!(words, [key, value]);

@@ -11,10 +11,12 @@ mod filesystems;
 mod flush;
 mod geometry;
 mod harness;
+mod holders;
 mod io_load;
 mod ioctls;
 mod meets;
 mod module_life;
+mod page_cache;
 mod reads;
 mod refusals_metadata;
 mod refusals_table;
@@ -47,6 +49,8 @@ pub fn trials() -> Vec<Trial> {
         control::trials(),
         faults::trials(),
         faults::log::trials(),
+        holders::trials(),
+        page_cache::trials(),
         io_load::trials(),
         ioctls::trials(),
         reloads::trials(),
