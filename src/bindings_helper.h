@@ -56,8 +56,7 @@ unsigned int rust_dm_bdev_physical_block_size(struct block_device *bdev);
 unsigned int rust_dm_bdev_max_discard_sectors(struct block_device *bdev);
 unsigned int rust_dm_bdev_discard_granularity(struct block_device *bdev);
 unsigned int rust_dm_bdev_write_zeroes_sectors(struct block_device *bdev);
-int rust_dm_stack_limits(struct queue_limits *top, struct block_device *bdev,
-			 sector_t start);
+void rust_dm_bdev_limits(struct block_device *bdev, struct queue_limits *limits);
 unsigned int rust_dm_major(dev_t dev);
 unsigned int rust_dm_minor(dev_t dev);
 

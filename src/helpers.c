@@ -51,16 +51,13 @@ unsigned int rust_dm_bdev_write_zeroes_sectors(struct block_device *bdev)
 }
 
 /* May sleep: the limits of a live queue are read under its limits lock. */
-int rust_dm_stack_limits(struct queue_limits *top, struct block_device *bdev,
-			 sector_t start)
+void rust_dm_bdev_limits(struct block_device *bdev, struct queue_limits *limits)
 {
 	struct request_queue *q = bdev_get_queue(bdev);
-	int ret;
 
 	mutex_lock(&q->limits_lock);
-	ret = blk_stack_limits(top, &q->limits, get_start_sect(bdev) + start);
+	*limits = q->limits;
 	mutex_unlock(&q->limits_lock);
-	return ret;
 }
 
 unsigned int rust_dm_major(dev_t dev)

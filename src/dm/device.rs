@@ -258,6 +258,14 @@ impl ReadOnlyDevice {
     pub(super) fn bdev(&self) -> *mut bindings::block_device {
         raw(self)
     }
+
+    /// The limits of its queue. May sleep.
+    pub(super) fn limits(&self) -> bindings::queue_limits {
+        let mut limits = bindings::queue_limits::default();
+        // SAFETY: by `Handle`'s invariants the block device is open; the limits are ours to write.
+        unsafe { bindings::rust_dm_bdev_limits(self.bdev(), &mut limits) };
+        limits
+    }
 }
 
 impl Sealed for Device {

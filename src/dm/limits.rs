@@ -109,47 +109,46 @@ impl Limits {
         }
     }
 
-    /// Combines these limits with all of a device's, used from `start` on (a sector there).
+    /// Adds what a device asks of each read that is sent to it; what it would merely prefer, and what
+    /// concerns only writes, stays as it was. May sleep.
     ///
-    /// Device-mapper does this itself for what `iterate_devices` visits. May sleep.
+    /// A read that asks too much in size is no trouble: the device's own queue splits it. It cannot
+    /// split within a block, so that what one request may consist of has to fit.
     ///
-    /// # Errors
-    ///
-    /// `EINVAL`: the alignments do not fit together; the limits are combined none the less.
-    pub fn stack(&mut self, dev: &impl BlockDevice, start: u64) -> Result {
-        let bdev = dev.handle().bdev();
-        // SAFETY: both are valid: our limits by the exclusive borrow, the device as its handle is.
-        match unsafe { bindings::rust_dm_stack_limits(self.0.get(), bdev, start) } {
-            0 => Ok(()),
-            _ => Err(EINVAL),
-        }
-    }
-
-    /// Like [`Self::stack`] for a device that is only read: whatever concerns only discards, write
-    /// zeroes, secure erase, and atomic writes stays as it was.
-    ///
-    /// # Errors
-    ///
-    /// As for [`Self::stack`].
-    pub fn stack_reads(&mut self, dev: &ReadOnlyDevice, start: u64) -> Result {
+    /// Where its logical blocks are larger, preferences that are no multiple of them are given up.
+    pub fn stack_reads(&mut self, dev: &ReadOnlyDevice) {
+        let mut reads = reads(&dev.limits());
         let old = *self.get();
-        let result = self.stack(dev, start);
+        // The result tells of alignments that do not fit together, of which reads know nothing.
+        // SAFETY: both are valid, and borrowed exclusively.
+        unsafe { bindings::blk_stack_limits(self.0.get(), &mut reads, 0) };
         let new = self.get_mut();
-        new.max_discard_sectors = old.max_discard_sectors;
-        new.max_hw_discard_sectors = old.max_hw_discard_sectors;
-        new.max_discard_segments = old.max_discard_segments;
-        new.discard_granularity = old.discard_granularity;
-        new.discard_alignment = old.discard_alignment;
-        new.max_secure_erase_sectors = old.max_secure_erase_sectors;
-        new.max_write_zeroes_sectors = old.max_write_zeroes_sectors;
-        new.max_hw_wzeroes_unmap_sectors = old.max_hw_wzeroes_unmap_sectors;
-        new.max_user_wzeroes_unmap_sectors = old.max_user_wzeroes_unmap_sectors;
+        // Taken from every device that is stacked, and `reads` has none.
         new.atomic_write_hw_max = old.atomic_write_hw_max;
         new.atomic_write_hw_unit_max = old.atomic_write_hw_unit_max;
         new.atomic_write_hw_unit_min = old.atomic_write_hw_unit_min;
         new.atomic_write_hw_boundary = old.atomic_write_hw_boundary;
-        result
     }
+}
+
+/// Of a device's limits only those that its reads have to keep.
+fn reads(device: &bindings::queue_limits) -> bindings::queue_limits {
+    let mut reads = bindings::queue_limits::default();
+    // SAFETY: it is valid, and borrowed exclusively.
+    unsafe { bindings::blk_set_stacking_limits(&mut reads) };
+    reads.logical_block_size = device.logical_block_size;
+    // Neither can be smaller.
+    reads.physical_block_size = device.logical_block_size;
+    reads.io_min = device.logical_block_size;
+    reads.dma_alignment = device.dma_alignment;
+    reads.max_segments = device.max_segments;
+    reads.max_segment_size = device.max_segment_size;
+    reads.seg_boundary_mask = device.seg_boundary_mask;
+    reads.virt_boundary_mask = device.virt_boundary_mask;
+    // Those that all devices must have (not to wait, to poll, memory of other devices); others are
+    // inherited when one device has them.
+    reads.features = device.features & !bindings::BLK_FEAT_INHERIT_MASK;
+    reads
 }
 
 /// Shows device-mapper the devices of a table line, in `iterate_devices`.

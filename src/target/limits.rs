@@ -1,9 +1,11 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! Limits of the mapped device: source and clone must both be able to take what comes.
+//! Limits of the mapped device: the source's, and of the clone's those that reads must keep. What
+//! the clone prefers is not the host's business: it would stay in file systems and partition tables
+//! long after the restore.
 
 use super::core::Core;
-use crate::dm::{dm_err, BlockDevice, DeviceVisitor, Limits};
+use crate::dm::{BlockDevice, DeviceVisitor, Limits};
 
 /// Shows device-mapper the source. The clone is not shown, because it could veto discards and write
 /// zeroes, which it never gets; its limits are added in [`io_hints`].
@@ -17,9 +19,7 @@ pub(super) fn iterate_devices(core: &Core, visitor: &mut DeviceVisitor<'_>) {
 
 /// Adds what the clone needs for reads, and what extents and discards ask for.
 pub(super) fn io_hints(core: &Core, limits: &mut Limits) {
-    if limits.stack_reads(&core.devices.clone, 0).is_err() {
-        dm_err!(core.name, "source and clone are aligned differently");
-    }
+    limits.stack_reads(&core.devices.clone);
     // An atomic write that is aligned to its size then lies within one extent.
     let extent = core.shared.maps.geometry().extent_sectors();
     limits.cap_atomic_writes(u32::try_from(extent.saturating_mul(512)).unwrap_or(1 << 30));

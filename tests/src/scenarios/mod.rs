@@ -14,6 +14,7 @@ mod harness;
 mod holders;
 mod io_load;
 mod ioctls;
+mod limits;
 mod meets;
 mod module_life;
 mod page_cache;
@@ -53,6 +54,7 @@ pub fn trials() -> Vec<Trial> {
         page_cache::trials(),
         io_load::trials(),
         ioctls::trials(),
+        limits::trials(),
         reloads::trials(),
         filesystems::trials(),
         refusals_table::trials(),
