@@ -35,14 +35,14 @@ unsafe fn borrow<'a, T: Target>(ti: *mut bindings::dm_target) -> ArcBorrow<'a, T
 
 /// Defines callbacks that only pass their call on.
 macro_rules! forward {
-    ($($name:ident, $hook:ident;)*) => {
+    ($(extern "C" fn $name:ident;)*) => {
         $(
             /// # Safety
             ///
             /// To be called by device-mapper, for a line whose `ctr` succeeded.
             unsafe extern "C" fn $name(ti: *mut bindings::dm_target) {
                 // SAFETY: device-mapper calls this between `ctr` and `dtr`.
-                T::$hook(unsafe { borrow::<T>(ti) })
+                T::$name(unsafe { borrow::<T>(ti) })
             }
         )*
     };
@@ -149,10 +149,10 @@ impl<T: Target> Callbacks<T> {
     }
 
     forward! {
-        presuspend, presuspend;
-        presuspend_undo, presuspend_undo;
-        postsuspend, postsuspend;
-        resume, resume;
+        extern "C" fn presuspend;
+        extern "C" fn presuspend_undo;
+        extern "C" fn postsuspend;
+        extern "C" fn resume;
     }
 
     /// # Safety
@@ -175,9 +175,9 @@ impl<T: Target> Callbacks<T> {
         maxlen: c_uint,
     ) {
         let kind = match kind {
-            bindings::status_type_t_STATUSTYPE_INFO => StatusKind::Info,
-            bindings::status_type_t_STATUSTYPE_TABLE => StatusKind::Table,
-            _ => StatusKind::Ima,
+            bindings::status_type_t::STATUSTYPE_INFO => StatusKind::Info,
+            bindings::status_type_t::STATUSTYPE_TABLE => StatusKind::Table,
+            bindings::status_type_t::STATUSTYPE_IMA => StatusKind::Ima,
         };
         // SAFETY: device-mapper lends us the buffer until we return.
         if let Some(mut text) = unsafe { TextBuf::from_raw(result, maxlen) } {
@@ -219,8 +219,7 @@ impl<T: Target> Callbacks<T> {
         from_result(|| {
             let line = NonNull::new(ti).ok_or(EINVAL)?;
             // SAFETY: these are the arguments of this callback.
-            let visitor = unsafe { DeviceVisitor::new(line, visit, data) };
-            let mut visitor = visitor.ok_or(EINVAL)?;
+            let mut visitor = unsafe { DeviceVisitor::new(line, visit, data) };
             // SAFETY: device-mapper calls this between `ctr` and `dtr`.
             T::iterate_devices(unsafe { borrow::<T>(ti) }, &mut visitor);
             Ok(visitor.result())

@@ -158,20 +158,14 @@ fn reads(device: &bindings::queue_limits) -> bindings::queue_limits {
 /// `ti`, `visit` and `data` are the arguments of a running `iterate_devices` callback.
 pub struct DeviceVisitor<'a> {
     ti: NonNull<bindings::dm_target>,
-    visit: unsafe extern "C" fn(
-        *mut bindings::dm_target,
-        *mut bindings::dm_dev,
-        bindings::sector_t,
-        bindings::sector_t,
-        *mut c_void,
-    ) -> c_int,
+    visit: bindings::iterate_devices_callout_fn,
     data: *mut c_void,
     result: c_int,
     _lifetime: core::marker::PhantomData<&'a ()>,
 }
 
 impl DeviceVisitor<'_> {
-    /// A visitor for one `iterate_devices` callback; `None` without a function.
+    /// A visitor for one `iterate_devices` callback.
     ///
     /// # Safety
     ///
@@ -180,15 +174,15 @@ impl DeviceVisitor<'_> {
         ti: NonNull<bindings::dm_target>,
         visit: bindings::iterate_devices_callout_fn,
         data: *mut c_void,
-    ) -> Option<Self> {
+    ) -> Self {
         // INVARIANT: by the safety requirements.
-        Some(Self {
+        Self {
             ti,
-            visit: visit?,
+            visit,
             data,
             result: 0,
             _lifetime: core::marker::PhantomData,
-        })
+        }
     }
 
     /// Visits `len` sectors of a device from sector `start` on, unless the walk was stopped.

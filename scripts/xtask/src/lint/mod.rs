@@ -2,6 +2,7 @@
 
 //! `cargo xtask lint`: what can be checked without running the module.
 
+mod cfi;
 mod panics;
 mod sources;
 mod tools;
@@ -38,6 +39,7 @@ pub fn run(kernel: &KernelArg) -> Result<ExitCode> {
             Ok(module) => {
                 report.check("documentation, module", || tools::docs_module(&tree));
                 report.check("panics in the module", || panics::check(&module.full));
+                report.check("types of callbacks", || cfi::check(&tree, &sources));
             }
             Err(error) => report.check("module", || Err(error)),
         }
