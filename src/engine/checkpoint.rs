@@ -230,6 +230,12 @@ impl<S: Storage> Engine<S> {
         self.layout.superblock(superblock.generation)
     }
 
+    /// Whether the superblock says that no records follow it. There must be an activation before
+    /// the first one.
+    pub fn is_clean(&self) -> bool {
+        self.superblock.clean
+    }
+
     /// A step of the checkpoint has failed for good. What the device says is one of two complete
     /// states, but nothing more may be written to it.
     pub fn checkpoint_failed(&mut self, shared: &Shared<S>, checkpoint: &Checkpoint) {

@@ -123,13 +123,12 @@ fn expect_unused(core: &Core, force: bool) -> Result {
     Ok(())
 }
 
-/// The target's own flag, because device-mapper lets I/O flow before it clears its own.
 fn expect_suspended(core: &Core, desk: &Desk, name: &str) -> Result {
     if !desk.loaded {
         dm_err!(core.name, "{name}: the table was never resumed");
         return Err(EBUSY);
     }
-    if !desk.suspended {
+    if desk.active {
         dm_err!(core.name, "{name}: the device must be suspended");
         return Err(EBUSY);
     }

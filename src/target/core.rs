@@ -128,10 +128,9 @@ pub(super) struct Desk {
     pub(super) flushing: bool,
     /// Whether state was loaded from the metadata device.
     pub(super) loaded: bool,
-    /// Between resume and suspend: the worker may write metadata.
+    /// From `resume` to `postsuspend`: requests may come, and the worker may write metadata. The
+    /// target's own flag, because device-mapper lets I/O flow before it clears its own.
     pub(super) active: bool,
-    /// The target's own flag: set in postsuspend, cleared in preresume.
-    pub(super) suspended: bool,
     /// To the metadata device; takes it at the first resume.
     pub(super) claim: Claim,
     /// For loading, until that has been done: [`READ_BLOCKS`](super::metadata::READ_BLOCKS). Resume
@@ -192,7 +191,6 @@ impl Core {
             flushing: false,
             loaded: false,
             active: false,
-            suspended: true,
             claim,
             reading: Some(reading),
         };

@@ -69,7 +69,7 @@ impl Target for Restore {
     }
 
     fn presuspend_undo(this: ArcBorrow<'_, Self>) {
-        suspend::resume(&this.core);
+        suspend::presuspend_undo(&this.core);
     }
 
     fn postsuspend(this: ArcBorrow<'_, Self>) {

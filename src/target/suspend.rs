@@ -8,6 +8,10 @@
 //! journal. `preresume` loads at the first resume of a table, because the old table may be live
 //! until then, and takes the metadata up again. Nothing is allocated here: with swap on the mapped
 //! device there may be no memory before it is resumed.
+//!
+//! `preresume` does not put the line to use: another line of the table may fail in its own, and then
+//! device-mapper leaves the device suspended and tells nobody. The next thing to come may be a
+//! message, `preresume` again, or the destructor. Only `resume` means that all lines have succeeded.
 
 use super::core::{Core, Desk};
 use super::metadata;
@@ -47,7 +51,6 @@ pub(super) fn postsuspend(core: &Owner<Core>) {
         // A failure is logged, and the metadata is read-only then.
         let _ = metadata::checkpoint(core, &mut desk, Checkpoint::new(Purpose::Suspended));
     }
-    desk.suspended = true;
     drop(desk);
     core.raise_events();
 }
@@ -117,20 +120,13 @@ pub(super) fn preresume(core: &Owner<Core>) -> Result {
             "the metadata device is in use by another restore target"
         );
     })?;
-    take_up(core, &mut desk)?;
-    desk.active = true;
-    desk.suspended = false;
-    Ok(())
+    take_up(core, &mut desk)
 }
 
 /// Loads, the first time, and begins a new activation.
 fn take_up(core: &Core, desk: &mut Desk) -> Result {
     if desk.loaded {
-        if core.engine.lock().metadata_mode() == MetadataMode::ReadWrite {
-            // A failure is logged, and the metadata is read-only then. What is in memory is still
-            // true: that is no reason to hold up the host's reads.
-            let _ = metadata::checkpoint(core, desk, Checkpoint::activation(None));
-        }
+        take_up_again(core, desk);
         return Ok(());
     }
     let torn = metadata::load(core, desk)?;
@@ -154,7 +150,35 @@ fn drop_stale_pages(core: &Core) {
     }
 }
 
+/// Begins a new activation of what is in memory.
+fn take_up_again(core: &Core, desk: &mut Desk) {
+    if core.engine.lock().metadata_mode() == MetadataMode::ReadWrite {
+        // A failure is logged, and the metadata is read-only then. What is in memory is still
+        // true: that is no reason to hold up the host's reads.
+        let _ = metadata::checkpoint(core, desk, Checkpoint::activation(None));
+    }
+}
+
 pub(super) fn resume(core: &Owner<Core>) {
+    let _noio = NoIo::enter();
+    let mut desk = core.desk.lock();
+    // A message that came after `preresume` has left the metadata as if nothing were to follow.
+    // Bound to a name, so that the engine is not locked meanwhile.
+    let is_clean = core.engine.lock().is_clean();
+    if is_clean {
+        take_up_again(core, &mut desk);
+    }
+    desk.active = true;
+    drop(desk);
+    go_on(core);
+}
+
+pub(super) fn presuspend_undo(core: &Owner<Core>) {
+    go_on(core);
+}
+
+/// Lets the background go on.
+fn go_on(core: &Owner<Core>) {
     core.engine.lock().quiesce(false);
     core.raise_events();
     core.job.enqueue(&core.share());

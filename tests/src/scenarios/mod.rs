@@ -18,6 +18,7 @@ mod limits;
 mod meets;
 mod module_life;
 mod page_cache;
+mod neighbours;
 mod reads;
 mod refusals_metadata;
 mod refusals_table;
@@ -56,6 +57,7 @@ pub fn trials() -> Vec<Trial> {
         ioctls::trials(),
         limits::trials(),
         reloads::trials(),
+        neighbours::trials(),
         filesystems::trials(),
         refusals_table::trials(),
         refusals_metadata::trials(),
