@@ -1,208 +1,311 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! Who uses a device: one mapped device at a time.
+//! One registry of who uses what: which mapped device, which device, and how.
 //!
-//! Device-mapper lets any number of its devices open the same one. A target that keeps state on a
-//! device claims it, so that no other mapped device does so too. Tables of the same mapped device
-//! share the claim, but only one table line is active with it: in a live reload the new one takes
-//! over from the old, which is suspended by then.
+//! Device-mapper lets any number of its devices open the same one. A target whose state is true only
+//! while nobody else uses a device claims it: for itself alone, or shared with others that use it in
+//! the same way. It also claims an identity that it has found on a device, and by which it knows
+//! that device under any name. (A partition and its disk need no claim: the kernel lets device-mapper
+//! open only one of them.)
 //!
-//! A claim is made with the table line, and claims nothing yet. It takes the device when the line is
-//! resumed, and allocates nothing then: with swap on the mapped device there may be no memory.
+//! A claim belongs to a table line. Claims of different mapped devices exclude each other, and so do
+//! those of lines of one table. Tables of the same mapped device share what they claim, since in a
+//! live reload the new one takes over from the old, which is suspended by then.
 //!
-//! Locks: one mutex, a leaf; sleeps, so not from an I/O path. Nothing is allocated under it, since a
-//! resume may wait for it.
+//! A claim is made with the table line, and keeps no other mapped device away yet: the table may
+//! never be used. It is taken when the line is resumed, and that allocates nothing: with swap on the
+//! mapped device there may be no memory.
+//!
+//! Locks: that of the registry is a mutex, a leaf; sleeps, so not from an I/O path. Nothing is
+//! allocated under it, since a resume may wait for it. That of [`naming`] is held across I/O, and
+//! taken below the caller's own locks and above the registry's.
 
-use super::{device::DevT, events::TableId};
+use super::{
+    device::DevT,
+    events::{MappedName, TableId},
+};
 use core::mem;
 use core::sync::atomic::{AtomicBool, Ordering};
-use kernel::{alloc::KVec, prelude::*, sync::global_lock};
+use kernel::{
+    alloc::{AllocError, KVec},
+    prelude::*,
+    sync::{global_lock, GlobalGuard},
+};
 
-#[derive(Clone, Copy)]
-struct Claimed {
-    dev: DevT,
-    /// A table of the mapped device that uses it.
-    by: TableId,
-    /// How many table lines of that mapped device share it.
-    lines: u32,
-    /// The table with the line that is active, if one is.
-    active: Option<TableId>,
+/// What can be claimed.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Thing {
+    /// A device that nobody else may use.
+    Alone(DevT),
+    /// A device that others may share.
+    Shared(DevT),
+    /// What says on a device which one it is. Nobody else may have found the same.
+    Identity([u8; 16]),
 }
 
-struct Claims {
-    /// Has room for one more for each `Claim` that there is.
-    taken: KVec<Claimed>,
-    /// How many `Claim`s there are, whether they have taken their device or not.
-    made: usize,
+impl Thing {
+    fn excludes(self, other: Self) -> bool {
+        match (self, other) {
+            (Self::Shared(_), Self::Shared(_)) => false,
+            (Self::Alone(one) | Self::Shared(one), Self::Alone(two) | Self::Shared(two)) => {
+                one == two
+            }
+            (Self::Identity(one), Self::Identity(two)) => one == two,
+            _ => false,
+        }
+    }
+}
+
+/// Why something was refused.
+#[derive(Clone, Copy)]
+pub struct Conflict {
+    /// What was asked for.
+    pub thing: Thing,
+    /// The mapped device that has it.
+    pub by: MappedName,
+}
+
+/// Why a claim was not made.
+pub enum Refused {
+    /// Somebody else has it.
+    Taken(Conflict),
+    /// There is no memory.
+    NoMemory,
+}
+
+impl From<AllocError> for Refused {
+    fn from(_: AllocError) -> Self {
+        Self::NoMemory
+    }
+}
+
+/// One thing that a line claims.
+#[derive(Clone, Copy)]
+struct Entry {
+    /// The claim that it belongs to.
+    line: u64,
+    table: TableId,
+    name: MappedName,
+    /// Whether the line was resumed.
+    taken: bool,
+    thing: Thing,
+}
+
+impl Entry {
+    /// Whether this keeps `new` away.
+    fn excludes(&self, new: &Self) -> bool {
+        let by_other = self.taken && !self.table.same_device(new.table);
+        let by_neighbour = self.table == new.table && self.line != new.line;
+        (by_other || by_neighbour) && self.thing.excludes(new.thing)
+    }
+
+    /// Whether this waits to take over from `old`.
+    fn succeeds(&self, old: &Self) -> bool {
+        let waits = !self.taken && self.table != old.table && self.table.same_device(old.table);
+        waits && self.thing.excludes(old.thing)
+    }
+}
+
+struct Registry {
+    /// Has room for `reserved`.
+    entries: KVec<Entry>,
+    /// How many there may be with the claims that exist.
+    reserved: usize,
+    /// Number of the last claim.
+    lines: u64,
 }
 
 global_lock! {
     // SAFETY: `Registration::new` calls `init` before any target, and so any user, can exist.
-    unsafe(uninit) static CLAIMS: Mutex<Claims> = Claims { taken: KVec::new(), made: 0 };
+    unsafe(uninit) static REGISTRY: Mutex<Registry> = Registry {
+        entries: KVec::new(),
+        reserved: 0,
+        lines: 0,
+    };
 }
 
-/// Makes the list of claims usable. Further calls do nothing.
+global_lock! {
+    // SAFETY: As for the registry.
+    unsafe(uninit) static NAMING: Mutex<()> = ();
+}
+
+/// Keeps everybody else waiting in [`naming`] until it is dropped.
+pub struct Naming {
+    _guard: GlobalGuard<NAMING>,
+}
+
+/// To be held by who gives an identity to a device that has none, from when it was seen to have none
+/// until one is on it: the same device may have another name. Sleeps as long as another's I/O for
+/// that takes.
+pub fn naming() -> Naming {
+    Naming {
+        _guard: NAMING.lock(),
+    }
+}
+
+/// Makes the registry usable. Further calls do nothing.
 pub(super) fn init() {
     // core's atomic will do: it only guards against a second registration, long before any thread
     // of a target runs. It orders nothing, so it is relaxed.
     static DONE: AtomicBool = AtomicBool::new(false);
     if !DONE.swap(true, Ordering::Relaxed) {
         // SAFETY: The swap lets exactly one call come here.
-        unsafe { CLAIMS.init() };
+        unsafe { REGISTRY.init() };
+        // SAFETY: As above.
+        unsafe { NAMING.init() };
     }
 }
 
-impl Claims {
-    fn of(&mut self, dev: DevT) -> Option<&mut Claimed> {
-        self.taken.iter_mut().find(|claimed| claimed.dev == dev)
+impl Registry {
+    /// Whether `new` may be had.
+    fn check(&self, new: &Entry) -> Result<(), Conflict> {
+        match self.entries.iter().find(|entry| entry.excludes(new)) {
+            None => Ok(()),
+            Some(entry) => Err(Conflict {
+                thing: new.thing,
+                by: entry.name,
+            }),
+        }
+    }
+
+    fn add(&mut self, new: Entry) -> Result<(), Conflict> {
+        self.check(&new)?;
+        // There is room, by the invariant of `Claim`.
+        let _ = self.entries.push_within_capacity(new);
+        Ok(())
+    }
+
+    fn of(&self, line: u64) -> impl Iterator<Item = &Entry> {
+        self.entries.iter().filter(move |entry| entry.line == line)
     }
 
     /// Moves to a larger list.
-    fn move_to(&mut self, larger: &mut KVec<Claimed>) {
-        for claimed in &self.taken {
+    fn move_to(&mut self, larger: &mut KVec<Entry>) {
+        for entry in &self.entries {
             // There is room: it is larger.
-            let _ = larger.push_within_capacity(*claimed);
+            let _ = larger.push_within_capacity(*entry);
         }
-        mem::swap(&mut self.taken, larger);
+        mem::swap(&mut self.entries, larger);
     }
 }
 
-/// Counts one more `Claim`, and makes room for what it may take.
-fn make_room() -> Result {
+/// Makes room for so many more entries. Returns the number of a new claim.
+fn reserve(count: usize) -> Result<u64, AllocError> {
     loop {
         let wanted = {
-            let mut claims = CLAIMS.lock();
-            let wanted = claims.made.saturating_add(1);
-            if claims.taken.capacity() >= wanted {
-                claims.made = wanted;
-                return Ok(());
+            let mut registry = REGISTRY.lock();
+            let wanted = registry.reserved.saturating_add(count);
+            if registry.entries.capacity() >= wanted {
+                registry.reserved = wanted;
+                registry.lines = registry.lines.wrapping_add(1);
+                return Ok(registry.lines);
             }
             wanted
         };
         // What is left in it is dropped behind the lock.
         let mut larger = KVec::with_capacity(wanted.saturating_mul(2), GFP_KERNEL)?;
-        let mut claims = CLAIMS.lock();
-        if larger.capacity() > claims.taken.capacity() {
-            claims.move_to(&mut larger);
+        let mut registry = REGISTRY.lock();
+        if larger.capacity() > registry.entries.capacity() {
+            registry.move_to(&mut larger);
         }
     }
 }
 
-/// How far a claim has come.
-#[derive(Clone, Copy, PartialEq, Eq)]
-enum State {
-    /// The device is not taken.
-    Made,
-    /// Counted in the device's entry.
-    Taken,
-    /// The active line of it.
-    Active,
-}
-
-/// A claim to a device, which is the mapped device's from its first use until this is dropped.
+/// What a table line claims, until this is dropped.
 ///
 /// # Invariants
 ///
-/// Counted once in `made`; unless it is only made, also once in the entry for `dev` and the mapped
-/// device of `by`.
+/// `room` is counted in the registry's `reserved`, and the claim has at most so many entries there:
+/// the devices, and one identity. They are the entries with its number, `line`; no other claim has
+/// it.
 pub struct Claim {
-    dev: DevT,
-    by: TableId,
-    state: State,
+    line: u64,
+    table: TableId,
+    name: MappedName,
+    room: usize,
+    taken: bool,
 }
 
 impl Claim {
-    /// A claim to `dev` for a line of the table `by`. Sleeps for memory.
-    ///
-    /// # Errors
-    ///
-    /// `EBUSY`: another mapped device has taken it. `ENOMEM`.
-    pub fn new(dev: DevT, by: TableId) -> Result<Self> {
-        make_room()?;
-        // INVARIANT: it was just counted.
+    /// A claim to `devices` for a line of the table `table`. Sleeps for memory.
+    pub fn new(table: TableId, name: MappedName, devices: &[Thing]) -> Result<Self, Refused> {
+        let room = devices.len().saturating_add(1);
+        // INVARIANT: the room was just reserved, and there is no entry yet.
         let claim = Self {
-            dev,
-            by,
-            state: State::Made,
+            line: reserve(room)?,
+            table,
+            name,
+            room,
+            taken: false,
         };
-        // Bound to a name, so that the lock is not held when the claim is dropped.
-        let other = CLAIMS.lock().of(dev).map(|claimed| claimed.by);
-        if other.is_some_and(|other| !other.same_device(by)) {
-            return Err(EBUSY);
+        for thing in devices {
+            // Bound to a name, so that the lock is not held when the claim is dropped.
+            let added = REGISTRY.lock().add(claim.entry(*thing));
+            added.map_err(Refused::Taken)?;
         }
         Ok(claim)
     }
 
-    /// Takes the device and becomes the one active line. Call it when the table is resumed: then
-    /// every other table of the mapped device is suspended, so that it takes over from them.
+    fn entry(&self, thing: Thing) -> Entry {
+        Entry {
+            line: self.line,
+            table: self.table,
+            name: self.name,
+            taken: self.taken,
+            thing,
+        }
+    }
+
+    /// Claims the identity `id` too, in the place of one that was claimed before.
     ///
     /// # Errors
     ///
-    /// `EBUSY`: another mapped device has taken it, or another line of the same table is active.
-    pub fn activate(&mut self) -> Result {
-        let mut claims = CLAIMS.lock();
-        if self.state == State::Made {
-            self.take(&mut claims)?;
-        }
-        if self.state == State::Active {
-            return Ok(());
-        }
-        match claims.of(self.dev) {
-            Some(claimed) if claimed.active != Some(self.by) => claimed.active = Some(self.by),
-            _ => return Err(EBUSY),
-        }
-        self.state = State::Active;
-        Ok(())
-    }
-
-    fn take(&mut self, claims: &mut Claims) -> Result {
-        match claims.of(self.dev) {
-            Some(claimed) if !claimed.by.same_device(self.by) => return Err(EBUSY),
-            Some(claimed) => claimed.lines = claimed.lines.saturating_add(1),
-            None => {
-                let claimed = Claimed {
-                    dev: self.dev,
-                    by: self.by,
-                    lines: 1,
-                    active: None,
-                };
-                claims
-                    .taken
-                    .push_within_capacity(claimed)
-                    .map_err(|_| ENOMEM)?;
-            }
-        }
-        // INVARIANT: it was just counted.
-        self.state = State::Taken;
-        Ok(())
-    }
-
-    /// Undoes [`take`](Self::take) and [`activate`](Self::activate).
-    fn give_up(&self, claims: &mut Claims) {
-        if self.state == State::Made {
-            return;
-        }
-        let active = self.state == State::Active;
-        claims.taken.retain(|claimed| {
-            if claimed.dev == self.dev {
-                claimed.lines = claimed.lines.saturating_sub(1);
-                if active && claimed.active == Some(self.by) {
-                    claimed.active = None;
-                }
-            }
-            claimed.lines > 0
+    /// Who has it; the old one is kept then.
+    pub fn identify(&mut self, id: [u8; 16]) -> Result<(), Conflict> {
+        let new = self.entry(Thing::Identity(id));
+        let mut registry = REGISTRY.lock();
+        registry.check(&new)?;
+        registry.entries.retain(|entry| {
+            entry.line != new.line || !matches!(entry.thing, Thing::Identity(_))
         });
+        registry.add(new)
+    }
+
+    /// Takes all that is claimed. Call it when the table is resumed: then every other table of the
+    /// mapped device is suspended, and this one takes over from them.
+    ///
+    /// # Errors
+    ///
+    /// Who has some of it; nothing is taken then.
+    pub fn take(&mut self) -> Result<(), Conflict> {
+        let mut registry = REGISTRY.lock();
+        for entry in registry.of(self.line) {
+            registry.check(entry)?;
+        }
+        for entry in &mut registry.entries {
+            entry.taken |= entry.line == self.line;
+        }
+        self.taken = true;
+        Ok(())
+    }
+
+    /// Whether a line of another table of the mapped device waits to be resumed, and then takes over
+    /// something that this one has for itself alone.
+    pub fn successor_waits(&self) -> bool {
+        let registry = REGISTRY.lock();
+        let mut own = registry.of(self.line);
+        own.any(|old| registry.entries.iter().any(|entry| entry.succeeds(old)))
     }
 }
 
 impl Drop for Claim {
     fn drop(&mut self) {
-        let mut claims = CLAIMS.lock();
-        claims.made = claims.made.saturating_sub(1);
-        self.give_up(&mut claims);
+        let mut registry = REGISTRY.lock();
+        registry.entries.retain(|entry| entry.line != self.line);
+        registry.reserved = registry.reserved.saturating_sub(self.room);
         // Nobody drops a static when the module goes.
-        if claims.made == 0 {
-            claims.taken = KVec::new();
+        if registry.reserved == 0 {
+            registry.entries = KVec::new();
         }
     }
 }

@@ -131,7 +131,7 @@ pub(super) struct Desk {
     /// From `resume` to `postsuspend`: requests may come, and the worker may write metadata. The
     /// target's own flag, because device-mapper lets I/O flow before it clears its own.
     pub(super) active: bool,
-    /// To the metadata device; takes it at the first resume.
+    /// To the devices, and the UUID of the metadata; takes them at the first resume.
     pub(super) claim: Claim,
     /// For loading, until that has been done: [`READ_BLOCKS`](super::metadata::READ_BLOCKS). Resume
     /// allocates nothing, since there may be no memory until swap can be written.

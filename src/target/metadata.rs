@@ -4,13 +4,15 @@
 //! read and written is the engine's to say.
 
 use super::core::{Core, Desk, Devices};
+use super::roles;
 use super::worker;
 use crate::dm::{
     buffer::BlockBuf,
     buffer::Span,
+    claims::{self, Claim, Conflict},
     dm_err, dm_info,
     io::{Durability, IoClient},
-    random, word_text, BlockDevice, Device,
+    random, word_text, BlockDevice, Device, MappedName,
 };
 use crate::engine::{
     checkpoint::{Checkpoint, Purpose, Step},
@@ -42,11 +44,19 @@ pub(super) enum Unusable {
     Unreadable(Error),
     /// It was read, and refused.
     Refused(Refusal),
+    /// Somebody else uses it.
+    InUse(Conflict),
 }
 
 impl From<Refusal> for Unusable {
     fn from(refusal: Refusal) -> Self {
         Self::Refused(refusal)
+    }
+}
+
+impl From<Conflict> for Unusable {
+    fn from(conflict: Conflict) -> Self {
+        Self::InUse(conflict)
     }
 }
 
@@ -62,6 +72,7 @@ impl Unusable {
         match self {
             Self::Unreadable(_) => c"metadata or clone cannot be read",
             Self::Refused(refusal) => refusal.reason(),
+            Self::InUse(_) => c"metadata is in use by another restore target",
         }
     }
 
@@ -70,6 +81,14 @@ impl Unusable {
         match self {
             Self::Unreadable(error) => *error,
             Self::Refused(_) => EINVAL,
+            Self::InUse(_) => EBUSY,
+        }
+    }
+
+    /// Says in the log what there is to say beside the reason.
+    pub(super) fn tell(&self, name: MappedName) {
+        if let Self::InUse(conflict) = self {
+            roles::tell(name, conflict);
         }
     }
 }
@@ -83,13 +102,14 @@ fn read(io: &IoClient, device: &Device, place: u64, count: u64, buf: &mut BlockB
 }
 
 /// The superblock of metadata that exists, checked against the table line; `None` if the device is
-/// blank and may be formatted. `buf` has [`READ_BLOCKS`] blocks.
+/// blank and may be formatted. `buf` has [`READ_BLOCKS`] blocks. The UUID is claimed.
 pub(super) fn identify(
     io: &IoClient,
     devices: &Devices,
     geometry: &Geometry,
     may_format: bool,
     buf: &mut BlockBuf,
+    claim: &mut Claim,
 ) -> Usable<Option<Superblock>> {
     let sectors = devices.metadata.sectors();
     let count = BLANK_BLOCKS.min(sectors / BLOCK_SECTORS);
@@ -110,6 +130,7 @@ pub(super) fn identify(
             Err(Refusal::Blank.into())
         };
     };
+    claim.identify(superblock.uuid)?;
     let needed = Layout::new(geometry.extents()).sectors();
     check_identity(
         &superblock,
@@ -155,41 +176,53 @@ pub(super) fn load(core: &Core, desk: &mut Desk) -> Result<Option<u64>> {
     desk.reading = Some(buf);
     if let Err(unusable) = &loaded {
         let reason = word_text(unusable.reason());
+        unusable.tell(core.name);
         dm_err!(core.name, "metadata not loaded: {reason}");
         core.engine.lock().unload(&core.shared);
     }
     loaded.map_err(|unusable| unusable.error())
 }
 
+fn identify_again(core: &Core, desk: &mut Desk, buf: &mut BlockBuf) -> Usable<Option<Superblock>> {
+    identify(
+        &core.io,
+        &core.devices,
+        core.shared.maps.geometry(),
+        core.features.format,
+        buf,
+        &mut desk.claim,
+    )
+}
+
 fn try_load(core: &Core, desk: &mut Desk, buf: &mut BlockBuf) -> Usable<Option<u64>> {
-    let geometry = core.shared.maps.geometry();
-    let may_format = core.features.format;
-    match identify(&core.io, &core.devices, geometry, may_format, buf)? {
-        Some(superblock) => {
-            let torn = load_existing(core, superblock, buf)?;
-            if core.features.assume_different {
-                core.engine.lock().assume_different(&core.shared)?;
-            }
-            if torn.is_some() {
-                dm_info!(core.name, "the last journal block was torn by a crash");
-            }
-            Ok(torn)
-        }
-        None => {
-            let clone = fingerprint(&core.io, &core.devices, geometry.length(), buf)?;
-            let identical = core.features.identical;
-            if identical {
-                worker::flush_now(core)?;
-            }
-            core.engine
-                .lock()
-                .format(&core.shared, random::uuid(), clone, identical);
-            dm_info!(core.name, "formatting blank metadata");
-            zero_journal(core, desk)?;
-            checkpoint(core, desk, Checkpoint::new(Purpose::Suspended))?;
-            Ok(None)
-        }
+    if let Some(superblock) = identify_again(core, desk, buf)? {
+        return load_existing(core, superblock, buf);
     }
+    // Somebody else may find the same device blank under another name. One goes first, and the other
+    // finds what it has formatted.
+    let _naming = claims::naming();
+    match identify_again(core, desk, buf)? {
+        Some(superblock) => load_existing(core, superblock, buf),
+        None => format(core, desk, buf).map(|()| None),
+    }
+}
+
+/// Formats blank metadata.
+fn format(core: &Core, desk: &mut Desk, buf: &mut BlockBuf) -> Usable<()> {
+    let length = core.shared.maps.geometry().length();
+    let clone = fingerprint(&core.io, &core.devices, length, buf)?;
+    let identical = core.features.identical;
+    if identical {
+        worker::flush_now(core)?;
+    }
+    let uuid = random::uuid();
+    desk.claim.identify(uuid)?;
+    core.engine
+        .lock()
+        .format(&core.shared, uuid, clone, identical);
+    dm_info!(core.name, "formatting blank metadata");
+    zero_journal(core, desk)?;
+    Ok(checkpoint(core, desk, Checkpoint::new(Purpose::Suspended))?)
 }
 
 /// The end of the journal lies behind what was checked to be blank. The first superblock follows
@@ -203,9 +236,21 @@ fn zero_journal(core: &Core, desk: &mut Desk) -> Result {
     Ok(())
 }
 
-/// Reads everything. Returns the place of a journal block that a crash has torn. The engine's lock is
-/// not held while it reads, so that the status never waits for a device.
+/// Loads metadata that exists. Returns the place of a journal block that a crash has torn.
 fn load_existing(core: &Core, superblock: Superblock, buf: &mut BlockBuf) -> Usable<Option<u64>> {
+    let torn = read_all(core, superblock, buf)?;
+    if core.features.assume_different {
+        core.engine.lock().assume_different(&core.shared)?;
+    }
+    if torn.is_some() {
+        dm_info!(core.name, "the last journal block was torn by a crash");
+    }
+    Ok(torn)
+}
+
+/// Reads everything. The engine's lock is not held meanwhile, so that the status never waits for a
+/// device.
+fn read_all(core: &Core, superblock: Superblock, buf: &mut BlockBuf) -> Usable<Option<u64>> {
     core.engine.lock().adopt(&core.shared, superblock);
     load_table(core, buf)?;
     load_maps(core, buf)?;

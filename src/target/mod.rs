@@ -4,7 +4,7 @@
 //!
 //! | hook | file |
 //! |---|---|
-//! | construct a table line | [`table`] |
+//! | construct a table line | [`table`]; [`roles`] for what nobody else may use |
 //! | a request comes, a request is done | [`fast`] |
 //! | what cannot be done at once | [`worker`] |
 //! | copies in flight | [`copies`] |
@@ -19,6 +19,7 @@ mod fast;
 mod limits;
 mod memory;
 mod metadata;
+mod roles;
 mod suspend;
 mod table;
 mod worker;

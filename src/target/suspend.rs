@@ -15,12 +15,14 @@
 
 use super::core::{Core, Desk};
 use super::metadata;
+use super::roles;
 use super::worker;
 use crate::dm::{buffer::Span, io::Durability};
 use crate::dm::{
     dm_err,
     noio::NoIo,
     shared::{Owner, Ref},
+    word_text,
 };
 use crate::engine::{
     checkpoint::{Checkpoint, Purpose},
@@ -113,12 +115,12 @@ fn write_now(core: &Core, desk: &Desk, place: u64) {
 pub(super) fn preresume(core: &Owner<Core>) -> Result {
     let _noio = NoIo::enter();
     let mut desk = core.desk.lock();
-    // The metadata device is this table line's from now on, until another table is resumed.
-    desk.claim.activate().inspect_err(|_| {
-        dm_err!(
-            core.name,
-            "the metadata device is in use by another restore target"
-        );
+    // From now on no other mapped device gets what this line uses.
+    desk.claim.take().map_err(|conflict| {
+        roles::tell(core.name, &conflict);
+        let reason = word_text(roles::reason(&core.devices, &conflict));
+        dm_err!(core.name, "not resumed: {reason}");
+        EBUSY
     })?;
     take_up(core, &mut desk)
 }

@@ -6,6 +6,7 @@
 use super::core::{Core, Devices};
 use super::memory::KernelMemory;
 use super::metadata::{self, READ_BLOCKS};
+use super::roles;
 use crate::dm::{
     buffer::BlockBuf, claims::Claim, dm_err, io::IoClient, shared::Owner, word_bytes, Args,
     BlockDevice, Device, ReadOnlyDevice, Setup,
@@ -188,20 +189,14 @@ fn check_metadata(
     may_format: bool,
     buf: &mut BlockBuf,
 ) -> Result<Claim> {
-    let claim = match Claim::new(devices.metadata.dev_t(), setup.table()) {
-        Ok(claim) => claim,
-        Err(EBUSY) => {
-            return setup.fail(
-                c"Metadata device is in use by another restore device",
-                EBUSY,
-            )
-        }
-        Err(error) => return Err(error),
-    };
+    let mut claim = roles::claim(setup, devices)?;
     let io = IoClient::new()?;
-    match metadata::identify(&io, devices, geometry, may_format, buf) {
+    match metadata::identify(&io, devices, geometry, may_format, buf, &mut claim) {
         Ok(_) => Ok(claim),
-        Err(unusable) => setup.fail(unusable.reason(), unusable.error()),
+        Err(unusable) => {
+            unusable.tell(setup.name());
+            setup.fail(unusable.reason(), unusable.error())
+        }
     }
 }
 

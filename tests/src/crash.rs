@@ -4,6 +4,7 @@
 //! instant is taken up by another device. Nothing that a disk has accepted is lost.
 
 use super::disks::{self, Part};
+use super::forge;
 use super::io::Device;
 use super::maps::Blocks;
 use super::requests::parts;
@@ -26,7 +27,7 @@ impl Rig {
     }
 
     /// Crashes in the middle of anything: source and metadata are both taken as they are at one
-    /// instant, and this device goes on.
+    /// instant, and this device goes on. The copy has another UUID.
     pub fn crash_copy(&self) -> Result<Rig> {
         // The source first: what is on the metadata device later must not need anything that is
         // not on the source yet.
@@ -41,6 +42,7 @@ impl Rig {
         self.metadata.release()?;
         self.source.release()?;
         let (source, metadata) = copies?;
+        forge::rename(&metadata)?;
         revive(
             self.spec.clone(),
             source,

@@ -3,14 +3,17 @@
 //! Metadata that is wrong in a way that checksums do not show: written as the target would write
 //! it, but saying what cannot be.
 
+use super::disks::Part;
 use super::maps::{self, Blocks, OnDisk};
 use super::rig::Rig;
 use anyhow::{Context, Result};
 use dm_restore_engine::format::event::Event;
-use dm_restore_engine::format::journal::{Place, Writer};
+use dm_restore_engine::format::journal::{Place, Reader, Writer};
+use dm_restore_engine::format::layout::Layout;
 use dm_restore_engine::format::superblock::Superblock;
 use dm_restore_engine::format::table::{self, Entry};
 use dm_restore_engine::format::{bytes, mapblock, Block, BLOCK};
+use dm_restore_engine::geometry::Geometry;
 
 /// The metadata of a rig that is shut down.
 pub struct Forge {
@@ -133,5 +136,62 @@ impl Forge {
         (0..self.state.layout.entries())
             .map(|i| table::decode(&block, i as usize).context("slot table is invalid"))
             .collect()
+    }
+}
+
+/// Gives metadata that is not in use another UUID, as if it were another volume's: two of the same
+/// UUID are not let in at a time.
+pub fn rename(part: &Part) -> Result<()> {
+    let blocks = Blocks::open(part)?;
+    let newer = blocks.superblock()?;
+    let uuid = newer.uuid.map(|byte| !byte);
+    let geometry = Geometry::new(newer.length, newer.extent_sectors)
+        .map_err(|bad| anyhow::anyhow!("{bad:?}"))?;
+    rename_journal(&blocks, &Layout::new(geometry.extents()), &newer, uuid)?;
+    for place in 0..2 {
+        let mut block = blocks.read(place)?;
+        let decoded = Superblock::decode(&block).map_err(|bad| anyhow::anyhow!("{bad:?}"))?;
+        let mut superblock = decoded.context("no superblock")?;
+        superblock.uuid = uuid;
+        superblock.encode(&mut block);
+        blocks.write(place, &block)?;
+    }
+    Ok(())
+}
+
+/// The blocks that recovery replays: each names the one before it.
+fn rename_journal(
+    blocks: &Blocks,
+    layout: &Layout,
+    superblock: &Superblock,
+    uuid: [u8; 16],
+) -> Result<()> {
+    let mut expected = Place {
+        uuid: superblock.uuid,
+        activation: superblock.activation,
+        sequence: superblock.tail,
+        chain: superblock.chain,
+    };
+    let mut chain = superblock.chain;
+    loop {
+        let place = layout.journal(expected.sequence);
+        let old = blocks.read(place)?;
+        let Some(reader) = Reader::new(&old).filter(|reader| reader.place == expected) else {
+            return Ok(());
+        };
+        let mut new = [0; BLOCK];
+        let renamed = Place {
+            uuid,
+            chain,
+            ..expected
+        };
+        let mut writer = Writer::new(&mut new, &renamed);
+        for event in reader.events() {
+            writer.push(event.context("an event is none")?);
+        }
+        chain = writer.finish();
+        blocks.write(place, &new)?;
+        expected.sequence += 1;
+        expected.chain = reader.crc;
     }
 }

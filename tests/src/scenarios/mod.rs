@@ -17,12 +17,13 @@ mod ioctls;
 mod limits;
 mod meets;
 mod module_life;
-mod page_cache;
 mod neighbours;
+mod page_cache;
 mod reads;
 mod refusals_metadata;
 mod refusals_table;
 mod reloads;
+mod roles;
 mod writes;
 
 use anyhow::{Error, Result};
@@ -58,6 +59,7 @@ pub fn trials() -> Vec<Trial> {
         limits::trials(),
         reloads::trials(),
         neighbours::trials(),
+        roles::trials(),
         filesystems::trials(),
         refusals_table::trials(),
         refusals_metadata::trials(),
