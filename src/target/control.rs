@@ -18,8 +18,8 @@ use kernel::prelude::*;
 /// # Errors
 ///
 /// `EINVAL`: an unknown message, a bad value, a wrong number of words. `EBUSY`: the device is not
-/// suspended, or somebody holds it or uses what is cached of it. `EALREADY`: a restore runs. `EROFS`:
-/// nothing can be recorded. `EIO`: it was not made durable.
+/// suspended, a new table waits to be resumed, or somebody holds the device or uses what is cached of
+/// it. `EALREADY`: a restore runs. `EROFS`: nothing can be recorded. `EIO`: it was not made durable.
 pub(super) fn message(core: &Owner<Core>, words: Args<'_>) -> Result {
     let done = match Message::parse(words.map(word_bytes)) {
         Ok(Message::Set { key, value }) => set(core, key, value),
@@ -123,7 +123,15 @@ fn expect_unused(core: &Core, force: bool) -> Result {
     Ok(())
 }
 
+/// Whether the state on the metadata device may be changed.
 fn expect_suspended(core: &Core, desk: &Desk, name: &str) -> Result {
+    if desk.claim.successor_waits() {
+        dm_err!(
+            core.name,
+            "{name}: a new table over the same devices waits: resume the device first, then suspend it again"
+        );
+        return Err(EBUSY);
+    }
     if !desk.loaded {
         dm_err!(core.name, "{name}: the table was never resumed");
         return Err(EBUSY);

@@ -6,16 +6,21 @@ use super::{on, trial};
 use anyhow::{ensure, Result};
 use dm_restore_tests::disks::Blocks;
 use dm_restore_tests::dm;
+use dm_restore_tests::kmsg::Log;
 use dm_restore_tests::rig::{Rig, Spec};
 use dm_restore_tests::{sh, wait};
 use libtest_mimic::Trial;
 
 /// All of them.
 pub fn trials() -> Vec<Trial> {
-    vec![trial(
-        "reloads::under_load_in_the_middle",
-        under_load_in_the_middle,
-    )]
+    vec![
+        trial(
+            "reloads::under_load_in_the_middle",
+            under_load_in_the_middle,
+        ),
+        trial("reloads::a_message_to_the_old_table", message_to_the_old),
+        trial("reloads::another_metadata_device", other_metadata),
+    ]
 }
 
 /// How often the table is replaced, at least: it goes on while there is load.
@@ -80,5 +85,79 @@ fn reload_again_and_again<T>(rig: &Rig, load: &wait::Background<T>) -> Result<()
         );
         restored = status.restored;
     }
+    Ok(())
+}
+
+/// While a new table waits, a message that changes what is on the metadata device is refused: the
+/// new table knows nothing of it.
+fn message_to_the_old() -> Result<()> {
+    let spec = Spec::new(Blocks::B512, 128).features("format identical");
+    on(spec, |rig| {
+        rig.write(0..8)?;
+        dm::ok(&[
+            "load",
+            &rig.name,
+            "--table",
+            &rig.table("2 assume_different no_copy"),
+        ])?;
+        refused(rig, "start_restore")?;
+        rig.suspend()?;
+        refused(rig, "start_restore")?;
+        refused(rig, "assume_identical")?;
+        // What lasts until the next table only is the old one's affair.
+        for message in ["pause_copy", "resume_copy", "copy_jobs 2"] {
+            rig.message(message)?;
+        }
+        rig.resume()?;
+        rig.tracker.cdm = (0..rig.spec.extents()).collect();
+        rig.check_counts()?;
+        ensure!(rig.status()?.core["copy_jobs"] == 4, "{:?}", rig.status()?);
+        rig.start_restore()?;
+        rig.check(rig.all())?;
+        // A table that is thrown away waits no more.
+        rig.resume_and_finish()?;
+        dm::ok(&["load", &rig.name, "--table", &rig.table("0")])?;
+        rig.suspend()?;
+        refused(rig, "assume_identical")?;
+        dm::ok(&["clear", &rig.name])?;
+        rig.message("assume_identical")?;
+        rig.resume()?;
+        rig.check(rig.all())
+    })
+}
+
+/// The same with a new table over other metadata: it is the source that would not be rolled back.
+fn other_metadata() -> Result<()> {
+    let spec = Spec::new(Blocks::B512, 128).features("format");
+    let other = Rig::slices(spec.clone())?;
+    on(spec, |rig| {
+        let own = rig.metadata.path();
+        let table = rig
+            .table("2 format no_copy")
+            .replace(&own, &other.metadata.path());
+        dm::ok(&["load", &rig.name, "--table", &table])?;
+        rig.suspend()?;
+        refused(rig, "start_restore")?;
+        rig.resume()?;
+        rig.start_restore()?;
+        rig.check(rig.all())
+    })?;
+    other.close()
+}
+
+fn refused(rig: &Rig, message: &str) -> Result<()> {
+    let mut log = Log::from_now()?;
+    let ran = rig.try_message(message)?;
+    ensure!(
+        !ran.ok && ran.err.contains("Device or resource busy"),
+        "{message}: {ran:?}"
+    );
+    let lines = log.lines()?;
+    ensure!(
+        lines
+            .iter()
+            .any(|line| line.contains(rig.number()) && line.contains("resume the device first")),
+        "{message}: {lines:?}"
+    );
     Ok(())
 }
