@@ -32,9 +32,9 @@ pub enum Cause {
     Copied,
     /// The host has overwritten them whole.
     Overwritten,
-    /// They are not, after all: the host had overwritten them, and a failed flush has undone that.
-    /// That the host has touched them is still to be recorded, because it is marked in memory.
-    Undone,
+    /// They are not: the host had overwritten them, and a failed flush has undone that, or it has
+    /// tried to. That it has touched them is still to be recorded, because it is marked in memory.
+    Touched,
 }
 
 /// Clears of a run of extents.
@@ -111,9 +111,9 @@ impl<S: Storage> Clears<S> {
                 Cause::Copied => undo(core::mem::take(&mut place.run)),
                 Cause::Overwritten => {
                     undo(place.run);
-                    place.cause = Cause::Undone;
+                    place.cause = Cause::Touched;
                 }
-                Cause::Undone => {}
+                Cause::Touched => {}
             }
         }
     }
@@ -127,7 +127,7 @@ impl<S: Storage> Clears<S> {
     pub fn undurable(&self) -> impl Iterator<Item = Run> + '_ {
         let clears = self.range(self.durable, self.completed);
         clears
-            .filter(|clear| clear.cause != Cause::Undone)
+            .filter(|clear| clear.cause != Cause::Touched)
             .map(|clear| clear.run)
     }
 
@@ -219,7 +219,7 @@ mod tests {
         clears.flush_failed(|run| undone.push(run));
         assert_eq!(undone, [Run::one(5)], "undone once");
         let left: Vec<_> = clears.range(0, 1).collect();
-        assert_eq!((left[0].run, left[0].cause), (Run::one(5), Cause::Undone));
+        assert_eq!((left[0].run, left[0].cause), (Run::one(5), Cause::Touched));
         assert_eq!(clears.undurable().count(), 0, "nothing to put back");
     }
 

@@ -258,7 +258,7 @@ impl<S: Storage> Engine<S> {
             self.errors.clone = self.errors.clone.saturating_add(1);
         }
         if result.write_error {
-            self.errors.source = self.errors.source.saturating_add(1);
+            self.count_source_error();
         }
     }
 

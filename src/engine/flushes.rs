@@ -48,8 +48,16 @@ impl<S: Storage> Engine<S> {
         SyncPoint { batch, ..point }
     }
 
+    /// A FUA write has succeeded: it covers nothing but its own data. Returns its point with the batch
+    /// that it is believed with.
+    pub(super) fn fua_succeeded(&mut self, shared: &Shared<S>, point: SyncPoint) -> SyncPoint {
+        let batch = self.successes.add_fua();
+        self.believe(shared);
+        SyncPoint { batch, ..point }
+    }
+
     /// Takes what successful flushes have covered, as far as they can be believed now.
-    fn believe(&mut self, shared: &Shared<S>) {
+    pub(super) fn believe(&mut self, shared: &Shared<S>) {
         // In this order: who finds that the old ones have ended finds each of their failures noted.
         while self.successes.any() && shared.turns.old_ended() && !shared.has_untaken_failure() {
             if let Some(mark) = self.successes.believe(&shared.turns) {
@@ -66,45 +74,26 @@ impl<S: Storage> Engine<S> {
         self.event |= self.is_stalled() != was_stalled;
     }
 
-    /// A source flush of the host's has failed: what it should have covered is copied again, and
-    /// if that was anything the host's next flush fails as well. What is under way may have lost a
-    /// part of its data, so copies begin anew and overwrites fail.
+    /// A source flush has failed, of the host's or the target's own, or a FUA write, which may be a
+    /// flush too. What it should have covered is copied again; what is under way may have lost a part
+    /// of its data, so copies begin anew, and reads and writes fail. The host's next flush fails in
+    /// any case: the device may have dropped what it had acknowledged since this one was sent.
     pub(super) fn flush_failed(&mut self, shared: &Shared<S>) {
-        if self.undo(shared) {
-            shared.count_loss();
-        }
-        self.failure_taken(shared);
-    }
-
-    /// A source flush of the target's own has failed. As [`Engine::flush_failed`], but the host's
-    /// next flush fails in any case: the device may have dropped data of the host's, who has not
-    /// seen this flush.
-    pub(super) fn own_flush_failed(&mut self, shared: &Shared<S>) {
         self.undo(shared);
         shared.count_loss();
-        self.failure_taken(shared);
-    }
-
-    fn failure_taken(&mut self, shared: &Shared<S>) {
         shared.take_failed_flush();
         self.believe(shared);
     }
 
-    /// Returns whether anything was undone. If anything waits for a flush, no more is copied before
-    /// one succeeds: it would be for nothing.
-    fn undo(&mut self, shared: &Shared<S>) -> bool {
+    /// If anything waits for a flush, no more is copied before one succeeds: it would be for nothing.
+    fn undo(&mut self, shared: &Shared<S>) {
         let was_stalled = self.is_stalled();
         self.flush_pace.failed();
         self.flush_pace.stalled |= self.clears.completed() > self.clears.covered();
         self.event |= self.is_stalled() != was_stalled;
-        self.errors.source = self.errors.source.saturating_add(1);
         self.copier.flush_failed();
-        let mut lost = false;
-        self.clears.flush_failed(|run| {
-            shared.maps.set(Role::Cdm, run);
-            lost |= !run.is_empty();
-        });
-        lost
+        self.clears
+            .flush_failed(|run| shared.maps.set(Role::Cdm, run));
     }
 
     /// How a flush or FUA write that waits for `point` stands. `is_flush`: it tells the host of
@@ -119,17 +108,13 @@ impl<S: Storage> Engine<S> {
         if shared.has_untaken_failure() || !self.successes.is_believed(point.batch) {
             return Settled::Waiting;
         }
+        let untold = !is_flush && shared.take_untold(point);
         // One that was submitted before the loss says nothing about writes that were acknowledged
         // between the two: then the next flush fails as well.
-        if shared.lost_since(point.losses) {
+        if untold || shared.lost_since(point.losses) {
             return Settled::Failed;
         }
-        let untold = if is_flush {
-            shared.take_unreported() || point.unreported
-        } else {
-            shared.take_untold(point)
-        };
-        if untold {
+        if is_flush && (shared.take_unreported() || point.unreported) {
             return Settled::Failed;
         }
         if self.clears.durable() >= point.mark {
@@ -180,8 +165,6 @@ pub struct FlushPace {
     /// How long to wait from one flush to the next: nothing, unless flushes fail.
     pause: u64,
     not_before: u64,
-    /// How many have failed.
-    failures: u64,
     /// One has failed that something waited for, and none has succeeded since.
     stalled: bool,
 }
@@ -198,13 +181,7 @@ impl FlushPace {
         self.stalled
     }
 
-    /// How many source flushes have failed.
-    pub(super) fn failures(&self) -> u64 {
-        self.failures
-    }
-
     fn failed(&mut self) {
-        self.failures = self.failures.saturating_add(1);
         self.pause = self.pause.saturating_mul(2).clamp(OLDEST, LONGEST_PAUSE);
     }
 }

@@ -246,7 +246,7 @@ fn clear_event(clear: Clear) -> Option<Event> {
     Some(match clear.cause {
         Cause::Copied => Event::Restored(clear.run),
         Cause::Overwritten => Event::Overwritten(clear.run),
-        Cause::Undone => Event::Touched(clear.run),
+        Cause::Touched => Event::Touched(clear.run),
     })
 }
 

@@ -426,6 +426,11 @@ impl<S: Storage> Engine<S> {
         self.errors.metadata = self.errors.metadata.saturating_add(1);
     }
 
+    /// Counts a request of the target's own, or a flush, that the source has failed.
+    pub(super) fn count_source_error(&mut self) {
+        self.errors.source = self.errors.source.saturating_add(1);
+    }
+
     /// A write of metadata has failed for good.
     pub(super) fn metadata_lost(&mut self, shared: &Shared<S>, mode: MetadataMode) {
         if self.metadata_mode == MetadataMode::Fail || self.metadata_mode == mode {

@@ -37,14 +37,13 @@ pub struct Ticket {
     wants: Option<u64>,
     /// The copy that it waited for has failed.
     failed: bool,
-    /// Losses, and source flushes that had failed, when it went to the source.
+    /// Losses when it was mapped, see [`Shared::lost_since`].
     losses: u64,
-    failed_flushes: u64,
 }
 
 impl Ticket {
-    /// A request that was just deferred.
-    pub fn new(request: Request) -> Self {
+    /// A request that was just deferred. `losses`: when it was mapped.
+    pub fn new(request: Request, losses: u64) -> Self {
         Self {
             request,
             batch: Batch::default(),
@@ -52,8 +51,7 @@ impl Ticket {
             places: 0,
             wants: None,
             failed: false,
-            losses: 0,
-            failed_flushes: 0,
+            losses,
         }
     }
 
@@ -65,12 +63,6 @@ impl Ticket {
     /// Whether [`Engine::completed`] has work to do for it when it is done.
     pub fn is_overwrite(&self) -> bool {
         self.hold.is_some()
-    }
-
-    /// Whether a loss may have taken along what an admitted request has written: then it fails,
-    /// though the source says that it has succeeded. For overwrites [`Engine::completed`] knows.
-    pub fn is_lost<S: Storage>(&self, shared: &Shared<S>) -> bool {
-        shared.lost_since(self.losses)
     }
 
     /// A copy that a host write waited for has failed: if it was this one's, it fails too.
@@ -104,30 +96,41 @@ impl<S: Storage> Engine<S> {
             Admission::Fail | Admission::Complete => {
                 self.let_go(ticket);
             }
-            Admission::Go => {
-                ticket.losses = shared.losses();
-                ticket.failed_flushes = self.flush_pace.failures();
-            }
-            Admission::Wait | Admission::Copy(_) => {}
+            Admission::Go | Admission::Wait | Admission::Copy(_) => {}
         }
         answer
     }
 
-    /// A request that had gone to the source is done. Returns whether it has succeeded: not if an
-    /// overwrite can no longer be recorded, and not if a source flush has failed meanwhile that may
-    /// have taken the data along.
+    /// A request that had gone to the source is done. `ok`: it has succeeded, and no loss has taken
+    /// the data along. Returns whether that is all: not if an overwrite can no longer be recorded.
     pub fn completed(&mut self, shared: &Shared<S>, ticket: &mut Ticket, ok: bool) -> bool {
-        let lost = if ticket.is_overwrite() {
-            ticket.failed_flushes != self.flush_pace.failures()
-        } else {
-            ticket.is_lost(shared)
-        };
-        let ok = ok && !lost;
-        if ok && self.metadata_mode == MetadataMode::ReadWrite {
-            self.overwritten(shared, ticket);
+        if self.metadata_mode == MetadataMode::ReadWrite {
+            if ok {
+                self.overwritten(shared, ticket);
+            } else {
+                self.may_land_later(shared, ticket);
+            }
         }
         let given_up = self.let_go(ticket);
         ok && !given_up
+    }
+
+    /// An overwrite has failed. The device may not be done with it: if it lands behind a copy of its
+    /// extents, they differ. So they count as touched, which is recorded ahead of that copy: clears
+    /// become durable in order. The host need not wait for it.
+    fn may_land_later(&mut self, shared: &Shared<S>, ticket: &mut Ticket) {
+        let Some(hold) = &ticket.hold else {
+            return;
+        };
+        // It had its turn, so it has a place.
+        let Some(left) = ticket.places.checked_sub(1) else {
+            return;
+        };
+        ticket.places = left;
+        let (run, cause) = (self.holds.run(hold), Cause::Touched);
+        shared.maps.set(Role::Prm, run);
+        self.clears.push(Clear { run, cause });
+        self.publish_clears(shared);
     }
 
     /// The host has overwritten what the ticket holds. Does nothing if that cannot be recorded run
@@ -176,7 +179,9 @@ impl<S: Storage> Engine<S> {
     fn consider(&mut self, shared: &Shared<S>, ticket: &mut Ticket, now: u64) -> Admission {
         let view = shared.maps.view();
         let extents = self.geometry.met_by(ticket.request.sectors);
-        if ticket.failed || view.state.failed {
+        // Another part of the same write may have been lost.
+        let lost = shared.lost_since(ticket.losses);
+        if ticket.failed || lost || view.state.failed {
             return Admission::Fail;
         }
         match view.state.mode {

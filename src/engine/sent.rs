@@ -18,9 +18,13 @@ use super::turns::{Others, Turn};
 /// What a request is, as far as its end is concerned.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 enum Kind {
-    /// It reads or changes the source.
+    /// It reads or changes the source, or has not been sent yet.
     #[default]
     Source,
+    /// A FUA write to the source. On a disk without FUA it is a write and a flush.
+    Fua(Turn),
+    /// One that has failed: as a flush, too.
+    FailedFua,
     /// It reads the clone.
     Clone,
     /// A source flush of the host's.
@@ -92,6 +96,14 @@ impl Sent {
         }
     }
 
+    /// It goes to the source now. To be called once for each request with sectors that does, just
+    /// before it is sent: what is counted here is taken off at its end.
+    pub fn to_source<S: Storage>(&mut self, shared: &Shared<S>) {
+        if self.sync.is_some() {
+            self.kind = Kind::Fua(shared.turns.start());
+        }
+    }
+
     /// It reads the clone.
     pub fn to_clone(&mut self) {
         self.kind = Kind::Clone;
@@ -99,7 +111,7 @@ impl Sent {
 
     /// It was deferred, as this request.
     pub fn defer(&mut self, request: Request) {
-        self.ticket = Some(Ticket::new(request));
+        self.ticket = Some(Ticket::new(request, self.losses));
     }
 
     /// Its ticket, if it was deferred.
@@ -127,7 +139,25 @@ impl Sent {
         match self.kind {
             Kind::Flush(turn) => self.flush_ended(shared, turn, ok, true),
             Kind::OwnFlush(turn) => self.flush_ended(shared, turn, ok, false),
-            Kind::Source | Kind::Clone => self.data_ended(shared, ok),
+            Kind::Fua(turn) => self.fua_ended(shared, turn, ok),
+            Kind::Source | Kind::Clone | Kind::FailedFua => self.data_ended(shared, ok),
+        }
+    }
+
+    /// Takes the end of I/O that the device has not begun, because it would have had to block. Any
+    /// context, without a lock.
+    pub fn not_begun<S: Storage>(&mut self, shared: &Shared<S>) -> Ended {
+        let alone = match core::mem::take(&mut self.kind) {
+            Kind::Fua(turn) | Kind::Flush(turn) | Kind::OwnFlush(turn) => {
+                shared.turns.end(turn) == Others::None
+            }
+            Kind::Source | Kind::Clone | Kind::FailedFua => true,
+        };
+        self.failed = true;
+        if self.is_overwrite() || !alone {
+            Ended::Queue
+        } else {
+            Ended::Answer(false)
         }
     }
 
@@ -155,20 +185,29 @@ impl Sent {
     fn data_ended<S: Storage>(&mut self, shared: &Shared<S>, ok: bool) -> Ended {
         self.failed = !ok || self.is_lost(shared);
         if self.is_overwrite() {
-            return Ended::Queue;
-        }
-        match self.sync {
-            Some(_) if !self.failed => self.fua_ended(shared),
-            _ => Ended::Answer(!self.failed),
+            Ended::Queue
+        } else {
+            Ended::Answer(!self.failed)
         }
     }
 
-    /// A FUA write waits for all that was recorded for its extents until now.
-    fn fua_ended<S: Storage>(&mut self, shared: &Shared<S>) -> Ended {
+    /// A FUA write waits for all that was recorded for its extents until now. Nor is its success
+    /// believed before that of the flushes beside it: one that fails may have dropped its data before
+    /// the disk came to flush it.
+    fn fua_ended<S: Storage>(&mut self, shared: &Shared<S>, turn: Turn, ok: bool) -> Ended {
+        if !ok {
+            self.kind = Kind::FailedFua;
+            shared.note_failed_flush();
+        }
+        // Behind the failure, as with a flush.
+        let alone = shared.turns.end(turn) == Others::None;
+        self.failed = !ok || self.is_lost(shared);
         self.wait_longer(shared);
         match self.sync {
-            Some(point) if !shared.is_settled(point) => Ended::Queue,
-            _ => Ended::Answer(true),
+            Some(point) if ok && alone && !self.is_overwrite() && shared.is_settled(point) => {
+                Ended::Answer(!self.failed)
+            }
+            _ => Ended::Queue,
         }
     }
 
@@ -177,12 +216,9 @@ impl Sent {
     }
 
     /// Whether a source flush that failed may have taken along what it has written to the source, or
-    /// have changed what it has read there. Overwrites are judged by the worker.
+    /// have changed what it has read there.
     fn is_lost<S: Storage>(&self, shared: &Shared<S>) -> bool {
-        match &self.ticket {
-            Some(ticket) => !ticket.is_overwrite() && ticket.is_lost(shared),
-            None => self.kind == Kind::Source && shared.lost_since(self.losses),
-        }
+        self.kind != Kind::Clone && shared.lost_since(self.losses)
     }
 }
 
@@ -190,14 +226,9 @@ impl<S: Storage> Engine<S> {
     /// Takes in the end of a request's I/O that was not answered there. In any order.
     pub fn take_ended(&mut self, shared: &Shared<S>, sent: &mut Sent) -> Taken {
         match (sent.kind, sent.sync) {
-            (Kind::Flush(_), Some(point)) if sent.failed => {
+            (Kind::Flush(_) | Kind::OwnFlush(_), _) if sent.failed => {
+                self.count_source_error();
                 self.flush_failed(shared);
-                // With this the host is told of what was lost, if it was lost before.
-                self.settle_at(shared, point, true);
-                Taken::Answer(false)
-            }
-            (Kind::OwnFlush(_), _) if sent.failed => {
-                self.own_flush_failed(shared);
                 Taken::Answer(false)
             }
             (Kind::Flush(_), Some(point)) => {
@@ -213,7 +244,13 @@ impl<S: Storage> Engine<S> {
     }
 
     fn take_data(&mut self, shared: &Shared<S>, sent: &mut Sent) -> Taken {
-        let mut ok = !sent.failed;
+        match (sent.kind, sent.sync) {
+            (Kind::FailedFua, _) => self.flush_failed(shared),
+            (Kind::Fua(_), Some(point)) => sent.sync = Some(self.fua_succeeded(shared, point)),
+            // Of a FUA write that was not begun: a success may have waited for its end.
+            _ => self.believe(shared),
+        }
+        let mut ok = !sent.failed && !sent.is_lost(shared);
         if let Some(ticket) = sent.ticket.as_mut() {
             ok = self.completed(shared, ticket, ok);
             // A FUA overwrite also waits for its own record, which has just been queued.

@@ -2,6 +2,9 @@
 
 //! Source flushes under way, and when the success of one may be believed.
 //!
+//! A FUA write is one of them: a disk without FUA makes a write and a flush of it, and it bears the
+//! flush's error.
+//!
 //! A flush that fails may drop what it should have made durable. A device that is asked to flush once
 //! more has nothing left to write then, and reports success. On two processors the two ends may be
 //! seen in the other order. So a success counts only when every flush that was under way at its end
@@ -105,12 +108,15 @@ impl Default for Turns {
     }
 }
 
+/// The clears up to a number; none, if only FUA writes have succeeded, which need not flush anything.
+type Mark = Option<u64>;
+
 /// What successful flushes have covered that cannot be believed yet: what waits for the old ones, and
 /// what gathers for the next turn.
 #[derive(Debug, Default)]
 pub struct Successes {
-    waiting: Option<u64>,
-    gathering: Option<u64>,
+    waiting: Option<Mark>,
+    gathering: Option<Mark>,
     /// Number of the batch that gathers, less one.
     turns: u64,
 }
@@ -119,6 +125,15 @@ impl Successes {
     /// A flush has succeeded that covers the clears up to number `mark`. Returns the number of the
     /// batch that says when it is believed.
     pub fn add(&mut self, mark: u64) -> u64 {
+        self.gather(Some(mark))
+    }
+
+    /// A FUA write has succeeded. As [`Successes::add`], but it covers nothing.
+    pub fn add_fua(&mut self) -> u64 {
+        self.gather(None)
+    }
+
+    fn gather(&mut self, mark: Mark) -> u64 {
         self.gathering = self.gathering.max(Some(mark));
         self.turns.saturating_add(1)
     }
@@ -126,7 +141,7 @@ impl Successes {
     /// Up to which number clears are covered for certain, if that has changed, now that every old
     /// flush has ended.
     pub fn believe(&mut self, turns: &Turns) -> Option<u64> {
-        let mark = self.waiting.take();
+        let mark = self.waiting.take().flatten();
         if let Some(gathered) = self.gathering.take() {
             self.waiting = Some(gathered);
             self.turns = self.turns.saturating_add(1);

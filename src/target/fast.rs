@@ -67,7 +67,10 @@ fn route<'b>(
 ) -> Verdict<'b> {
     let sector = request.sectors.start();
     match plan.route {
-        Route::Source => bio.remap(&core.devices.source, sector),
+        Route::Source => {
+            bio.io_mut().sent.to_source(&core.shared);
+            bio.remap(&core.devices.source, sector)
+        }
         Route::Clone => {
             bio.io_mut().sent.to_clone();
             bio.remap_read(&core.devices.clone, sector)
@@ -103,11 +106,17 @@ pub(super) fn end_io<'b>(
     let io = bio.io_mut();
     core.shared.probe.done(io.sample, now_ns);
     // What the device itself has failed counts, but for a request that would have had to block.
-    if !status.is_ok() && status != Status::AGAIN && !io.sent.is_flush() {
+    let begun = status != Status::AGAIN;
+    if !status.is_ok() && begun && !io.sent.is_flush() {
         core.shared.count_error(io.sent.is_from_clone());
     }
     io.error = (!status.is_ok()).then_some(status);
-    if let Ended::Answer(ok) = io.sent.ended(&core.shared, status.is_ok()) {
+    let ended = if begun {
+        io.sent.ended(&core.shared, status.is_ok())
+    } else {
+        io.sent.not_begun(&core.shared)
+    };
+    if let Ended::Answer(ok) = ended {
         let (status, from_clone) = (io.status(ok), io.sent.is_from_clone());
         if ok && from_clone {
             copy_soon(core, &bio);

@@ -179,7 +179,10 @@ fn admit_one(core: &Ref<Core>, desk: &mut Desk, mut bio: Bio<Restore>) {
         let sector = ticket.request().sectors.start();
         let admission = core.engine.lock().admit(&core.shared, ticket, now_ns());
         match admission {
-            Admission::Go => return bio.submit_to(&core.devices.source, sector),
+            Admission::Go => {
+                bio.io_mut().sent.to_source(&core.shared);
+                return bio.submit_to(&core.devices.source, sector);
+            }
             Admission::Complete => return bio.complete(Status::OK),
             Admission::Fail => return bio.complete(Status::IOERR),
             Admission::Wait => return desk.waiting.push(bio),

@@ -102,6 +102,16 @@ impl Slice {
         self.become_pieces(&[(self.all(), DROPS_WRITES), (self.tail(), REFUSES_WRITES)])
     }
 
+    /// From now on writes to it are lost, and requests to these sectors fail, so that one learns of it.
+    pub fn drop_writes_and_tell_at(&self, told: Range<u64>) -> Result<()> {
+        let (before, behind) = (0..told.start, told.end..self.part.sectors);
+        self.become_pieces(&[
+            (before, DROPS_WRITES),
+            (told, Piece::Fails),
+            (behind, DROPS_WRITES),
+        ])
+    }
+
     /// From now on each request to it takes so many milliseconds.
     pub fn slow_down(&self, milliseconds: u64) -> Result<()> {
         let (sectors, disk, at) = (self.part.sectors, self.disk(), self.part.start);

@@ -2,9 +2,13 @@
 
 //! Which success of a source flush is believed.
 
+use crate::flushes::Settled;
 use crate::maps::Role;
+use crate::plan::{Op, Request};
+use crate::requests::Admission;
 use crate::restoring::Device;
-use crate::sent::Sent;
+use crate::run::Run;
+use crate::sent::{Ended, Sent, Taken};
 
 /// The device may have dropped what it covers when the other one failed, and had nothing to flush then.
 #[test]
@@ -19,4 +23,88 @@ fn a_success_is_not_believed_before_a_failure_is_taken_in() {
     assert_eq!(engine.clears.covered(), 0);
     engine.take_ended(shared, &mut failed);
     assert_eq!(shared.maps.count(Role::Cdm), 2, "it is copied again");
+}
+
+/// A FUA write to the whole of an extent that is restored and marked.
+fn fua(device: &Device) -> Sent {
+    let mut sent = Sent::default();
+    sent.begin(&device.shared, Op::Write, true);
+    sent.to_source(&device.shared);
+    sent
+}
+
+/// On a disk without FUA it is a write and a flush.
+#[test]
+fn a_failed_fua_write_is_a_failed_flush() {
+    let mut device = Device::restoring(0..2);
+    device.copied(0);
+    let mut sent = fua(&device);
+    let Device { engine, shared, .. } = &mut device;
+    assert_eq!(sent.ended(shared, false), Ended::Queue);
+    assert_eq!(engine.take_ended(shared, &mut sent), Taken::Answer(false));
+    assert_eq!(shared.maps.count(Role::Cdm), 2, "it is copied again");
+    let mut hosts = Sent::flush(shared);
+    assert_eq!(hosts.ended(shared, true), Ended::Queue);
+    assert_eq!(engine.take_ended(shared, &mut hosts), Taken::Settle);
+    assert_eq!(engine.settle(shared, &hosts), Settled::Failed);
+}
+
+/// What a device has not begun has dropped nothing.
+#[test]
+fn a_fua_write_that_was_not_begun_is_none() {
+    let mut device = Device::restoring(0..2);
+    device.copied(0);
+    let mut sent = fua(&device);
+    let Device { engine, shared, .. } = &mut device;
+    let mut own = Sent::own_flush(shared);
+    own.ended(shared, true);
+    engine.take_ended(shared, &mut own);
+    assert_eq!(engine.clears.covered(), 0, "it is under way");
+    assert_eq!(sent.not_begun(shared), Ended::Queue);
+    assert_eq!(engine.take_ended(shared, &mut sent), Taken::Answer(false));
+    assert_eq!(engine.clears.covered(), 1);
+    assert_eq!(shared.maps.count(Role::Cdm), 1);
+}
+
+/// Neither a flush nor a FUA write is done while a FUA write that came before may yet fail.
+#[test]
+fn a_success_waits_for_fua_writes() {
+    let mut device = Device::restoring(0..2);
+    device.copied(0);
+    let (mut early, mut beside) = (fua(&device), fua(&device));
+    let Device { engine, shared, .. } = &mut device;
+    let mut hosts = Sent::flush(shared);
+    assert_eq!(hosts.ended(shared, true), Ended::Queue);
+    assert_eq!(engine.take_ended(shared, &mut hosts), Taken::Settle);
+    assert_eq!(beside.ended(shared, true), Ended::Queue);
+    assert_eq!(engine.take_ended(shared, &mut beside), Taken::Settle);
+    assert_eq!(engine.settle(shared, &beside), Settled::Waiting);
+    assert_eq!(engine.clears.covered(), 0);
+    early.ended(shared, false);
+    engine.take_ended(shared, &mut early);
+    assert_eq!(engine.settle(shared, &hosts), Settled::Failed);
+    assert_eq!(engine.settle(shared, &beside), Settled::Failed);
+    assert_eq!(shared.maps.count(Role::Cdm), 2);
+}
+
+/// A part of a write that has yet to go shares the fate of the other, which may be lost.
+#[test]
+fn a_failed_flush_fails_what_waits() {
+    let mut device = Device::restoring(0..2);
+    let Device { engine, shared, .. } = &mut device;
+    let (mut sent, mut hosts) = (Sent::default(), Sent::flush(shared));
+    sent.begin(shared, Op::Write, false);
+    sent.defer(Request {
+        op: Op::Write,
+        sectors: Run::new(0, 1),
+        whole: false,
+    });
+    hosts.ended(shared, false);
+    engine.take_ended(shared, &mut hosts);
+    let ticket = sent.ticket_mut().unwrap();
+    assert_eq!(engine.admit(shared, ticket, 0), Admission::Fail);
+    let mut next = Sent::flush(shared);
+    assert_eq!(next.ended(shared, true), Ended::Queue);
+    engine.take_ended(shared, &mut next);
+    assert_eq!(engine.settle(shared, &next), Settled::Failed);
 }

@@ -4,6 +4,7 @@
 
 use super::*;
 use crate::copier::CopyResult;
+use crate::format::event::Event;
 use crate::restoring::{Device, EXTENT};
 
 const NOW: u64 = 1_000_000_000;
@@ -14,19 +15,45 @@ const NOW: u64 = 1_000_000_000;
 fn who_waits_for_a_copy_holds_nothing() {
     let mut device = Device::restoring(0..2);
     let Device { engine, shared, .. } = &mut device;
-    let mut ticket = Ticket::new(Request {
-        op: Op::Write,
-        sectors: Run::new(0, EXTENT + EXTENT / 2),
-        whole: false,
-    });
+    let mut ticket = Ticket::new(
+        Request {
+            op: Op::Write,
+            sectors: Run::new(0, EXTENT + EXTENT / 2),
+            whole: false,
+        },
+        0,
+    );
     let Admission::Copy(copy) = engine.admit(shared, &mut ticket, NOW) else {
         panic!("the second extent is overwritten in part");
     };
     engine.copy_done(shared, copy.job, CopyResult::default(), NOW);
     assert_eq!(engine.admit(shared, &mut ticket, NOW), Admission::Wait);
     assert!(engine.holds.take(Run::one(0)).is_none());
-    engine.own_flush_failed(shared);
-    let admission = engine.admit(shared, &mut ticket, NOW);
-    assert!(matches!(admission, Admission::Copy(_)), "{admission:?}");
+    engine.flush_failed(shared);
+    assert_eq!(engine.admit(shared, &mut ticket, NOW), Admission::Fail);
     assert!(engine.holds.take(Run::one(0)).is_some());
+}
+
+/// Behind a copy of its extent it would be a difference that nobody knows of.
+#[test]
+fn a_failed_overwrite_is_recorded_as_a_touch() {
+    let mut device = Device::restoring(0..3);
+    let Device { engine, shared, .. } = &mut device;
+    let request = Request {
+        op: Op::Write,
+        sectors: Run::new(0, 2 * EXTENT),
+        whole: false,
+    };
+    let mut ticket = Ticket::new(request, shared.losses());
+    assert_eq!(engine.admit(shared, &mut ticket, NOW), Admission::Go);
+    assert!(!engine.completed(shared, &mut ticket, false));
+    let maps = &shared.maps;
+    assert_eq!((maps.count(Role::Cdm), maps.count(Role::Prm)), (3, 2));
+    assert!(engine.holds.is_empty());
+    device.copied(0);
+    device.flush();
+    device.commit();
+    let events: Vec<_> = device.events().collect();
+    let [touched, copied] = [Run::new(0, 2), Run::one(0)];
+    assert_eq!(events, [Event::Touched(touched), Event::Restored(copied)]);
 }

@@ -4,7 +4,9 @@
 
 use crate::checkpoint::Step;
 use crate::clears::{Cause, Clear};
+use crate::format::event::Event;
 use crate::format::fingerprint::Fingerprint;
+use crate::format::journal::Reader;
 use crate::format::{Block, BLOCK};
 use crate::geometry::Geometry;
 use crate::journal::{Commit, Written};
@@ -66,6 +68,12 @@ impl Device {
         assert!(matches!(self.next_commit(), Commit::Write(_)));
         let written = self.engine.commit_written(&self.shared, true);
         assert_eq!(written, Written::Done);
+    }
+
+    /// What the last journal block says.
+    pub fn events(&self) -> impl Iterator<Item = Event> + '_ {
+        let reader = Reader::new(&self.block).expect("it is one");
+        reader.events().map(|event| event.expect("a good one"))
     }
 
     /// The mode that requests see.

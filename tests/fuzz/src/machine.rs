@@ -203,6 +203,7 @@ impl Machine {
             match plan.route {
                 Route::Clone => assert_eq!(op, Op::Read),
                 Route::Source if op != Op::Read => {
+                    sent.to_source(&self.shared);
                     self.in_flight.push(InFlight::Write(sent));
                 }
                 Route::Defer => {
@@ -223,6 +224,7 @@ impl Machine {
             match self.engine.admit(&self.shared, ticket, self.now) {
                 Admission::Go => {
                     self.on_source(sectors);
+                    sent.to_source(&self.shared);
                     self.in_flight.push(InFlight::Write(sent));
                 }
                 Admission::Complete | Admission::Fail => {}

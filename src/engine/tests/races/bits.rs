@@ -46,7 +46,7 @@ fn a_clear_bit_says_that_the_copy_is_there() {
 fn a_set_bit() {
     let (mut engine, shared) = restoring(Run::one(3), Run::EMPTY);
     let write = request(Op::Write, FIRST);
-    let mut ticket = Ticket::new(write);
+    let mut ticket = Ticket::new(write, 0);
     assert_eq!(engine.admit(&shared, &mut ticket, 0), Admission::Wait);
     let mut block = [0; BLOCK];
     let commit = engine.next_commit(&shared, &mut block);
@@ -76,7 +76,7 @@ fn a_set_bit_says_that_it_is_durable() {
 /// it. Else the next write to it would not wait, and its mark would be missing in the next restore.
 fn overwrite(worker: fn(&Shared, &mut Engine, &mut Ticket)) {
     let (mut engine, shared) = restoring(FIRST, Run::EMPTY);
-    let mut ticket = Ticket::new(request(Op::Write, FIRST));
+    let mut ticket = Ticket::new(request(Op::Write, FIRST), 0);
     assert_eq!(engine.admit(&shared, &mut ticket, 0), Admission::Go);
     let shared = Arc::new(shared);
     let worker = {

@@ -94,7 +94,7 @@ fn model(copy: fn(&World), reader: bool) {
             }
         })
     });
-    let mut ticket = Ticket::new(request(Op::Write, FIRST));
+    let mut ticket = Ticket::new(request(Op::Write, FIRST), 0);
     let written = world.overwrite(&mut ticket);
     copier.join().expect("no panic");
     if let Some(reader) = reader {

@@ -140,7 +140,7 @@ fn failure(is_settled: fn(&Shared, SyncPoint) -> bool) {
         spawn(1, move || {
             shared.note_failed_flush();
             seen.store(1, Release);
-            engine.own_flush_failed(&shared);
+            engine.flush_failed(&shared);
         })
     };
     if seen.load(Acquire) == 1 {

@@ -6,6 +6,7 @@
 use super::atomic::Without;
 use super::{fails, holds, restoring, spawn, Shared};
 use crate::clears::{Cause, Clear};
+use crate::plan::Op;
 use crate::run::Run;
 use crate::sent::{Ended, Sent};
 use crate::turns::Turn;
@@ -59,25 +60,58 @@ fn a_success_waits_for_who_was_under_way() {
     fails("empty hands", Without::Nothing, ended_then_noted);
 }
 
-/// A flush of the host's ends well, while the target's own, which has failed, ends on another
-/// processor: nobody may answer it before the worker has heard of that.
-fn answered(end: fn(&mut Sent, &Shared) -> Ended) {
+/// One that is sent and is or contains a flush.
+type Sender = fn(&Shared) -> Sent;
+
+fn fua(shared: &Shared) -> Sent {
+    let mut sent = Sent::default();
+    sent.begin(shared, Op::Write, true);
+    sent.to_source(shared);
+    sent
+}
+
+/// One ends well, while another one, which has failed, ends on another processor: nobody may answer
+/// it before the worker has heard of that.
+fn answered_beside(failing: Sender, ending: Sender, end: fn(&mut Sent, &Shared) -> Ended) {
     let (_, shared) = restoring(Run::EMPTY, FIRST);
-    let (mut own, mut hosts) = (Sent::own_flush(&shared), Sent::flush(&shared));
+    let (mut failed, mut well) = (failing(&shared), ending(&shared));
     let shared = Arc::new(shared);
     let failure = {
         let shared = shared.clone();
         spawn(1, move || {
-            own.ended(&shared, false);
+            failed.ended(&shared, false);
         })
     };
-    let ended = end(&mut hosts, &shared);
+    let ended = end(&mut well, &shared);
     failure.join().expect("no panic");
     assert_eq!(ended, Ended::Queue, "answered behind a failed flush");
 }
 
+/// A flush of the host's, while the target's own has failed.
+fn answered(end: fn(&mut Sent, &Shared) -> Ended) {
+    answered_beside(Sent::own_flush, Sent::flush, end);
+}
+
 fn as_it_is() {
     answered(|sent, shared| sent.ended(shared, true));
+}
+
+fn flush_beside_fua() {
+    answered_beside(fua, Sent::flush, |sent, shared| sent.ended(shared, true));
+}
+
+fn fua_beside_flush() {
+    answered_beside(Sent::flush, fua, |sent, shared| sent.ended(shared, true));
+}
+
+/// A FUA write that is taken for data.
+fn uncounted() {
+    let data = |shared: &Shared| {
+        let mut sent = Sent::default();
+        sent.begin(shared, Op::Write, true);
+        sent
+    };
+    answered_beside(data, Sent::flush, |sent, shared| sent.ended(shared, true));
 }
 
 /// Who looks at failures before it looks who is under way.
@@ -97,4 +131,14 @@ fn no_flush_is_answered_behind_a_failed_one() {
     fails("behind a failed flush", Without::Acquire, as_it_is);
     fails("behind a failed flush", Without::Release, as_it_is);
     fails("behind a failed flush", Without::Nothing, looked_too_early);
+}
+
+#[test]
+fn a_fua_write_counts_as_a_flush() {
+    for model in [flush_beside_fua, fua_beside_flush] {
+        holds(model);
+        fails("behind a failed flush", Without::Acquire, model);
+        fails("behind a failed flush", Without::Release, model);
+    }
+    fails("behind a failed flush", Without::Nothing, uncounted);
 }

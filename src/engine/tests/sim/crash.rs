@@ -58,9 +58,13 @@ impl World {
     /// What is on its way to the source.
     fn coming(&self) -> Vec<OnItsWay> {
         let mut coming = Vec::new();
+        for late in &self.late {
+            let sectors = late.sectors;
+            coming.extend((sectors.start()..sectors.end()).map(|s| (s, late.stamp)));
+        }
         for op in self.ops.iter().filter(|op| op.done.is_none()) {
             match &op.kind {
-                OpKind::HostWrite { sectors, stamp, .. } => {
+                OpKind::HostWrite { sectors, stamp, .. } if !op.half => {
                     coming.extend((sectors.start()..sectors.end()).map(|s| (s, *stamp)))
                 }
                 OpKind::Copy { copy, .. } => coming.extend(
@@ -202,6 +206,7 @@ impl World {
         self.source = source;
         self.meta.restart(meta);
         self.ops.clear();
+        self.late.clear();
         self.ended.clear();
         self.requests.clear();
         self.waiting.clear();

@@ -13,6 +13,13 @@ use crate::sent::Sent;
 use std::fmt;
 use std::rc::Rc;
 
+/// A write of the host's that has failed and may yet land.
+pub struct Late {
+    op: u64,
+    pub(super) sectors: Run,
+    pub(super) stamp: Stamp,
+}
+
 /// An operation on a device.
 pub struct Op {
     pub(super) id: u64,
@@ -23,6 +30,8 @@ pub struct Op {
     pub(super) done: Option<bool>,
     /// A flush that can no longer succeed: some of what it is to cover was dropped.
     pub(super) doomed: bool,
+    /// A FUA write on a disk without FUA: its data lies in the cache, the flush behind it is to come.
+    pub(super) half: bool,
 }
 
 /// What an operation is.
@@ -89,8 +98,13 @@ impl fmt::Display for Op {
             OpKind::Copy { copy, .. } => write!(f, "copy {}", copy.job)?,
             OpKind::Commit { place, .. } => write!(f, "journal block {place}")?,
         }
-        let done = self.done.map(|ok| if ok { "done" } else { "failed" });
-        write!(f, ", {}", done.unwrap_or("submitted"))
+        let state = match self.done {
+            Some(true) => "done",
+            Some(false) => "failed",
+            None if self.half => "in the cache",
+            None => "submitted",
+        };
+        write!(f, ", {state}")
     }
 }
 
@@ -108,13 +122,15 @@ impl OpKind {
 }
 
 impl Op {
-    /// Whether it is a source flush that has failed.
+    /// Whether it is or contains a source flush, and has failed.
     pub(super) fn is_failed_flush(&self) -> bool {
-        let is_flush = matches!(
+        let flushes = matches!(
             self.kind,
-            OpKind::HostFlush { .. } | OpKind::OwnFlush { .. }
+            OpKind::HostFlush { .. }
+                | OpKind::OwnFlush { .. }
+                | OpKind::HostWrite { fua: true, .. }
         );
-        is_flush && self.done == Some(false)
+        flushes && self.done == Some(false)
     }
 
     /// Whether it may change what the source holds.
@@ -127,21 +143,29 @@ impl World {
     /// A device does an operation.
     pub(super) fn execute(&mut self, i: usize) {
         let mut op = self.ops.remove(i);
-        op.done = Some(match &mut op.kind {
+        op.done = match &mut op.kind {
             OpKind::HostRead {
                 request,
                 sectors,
                 sent,
                 wrong,
-            } => self.execute_read(*request, *sectors, sent.is_from_clone(), wrong),
-            OpKind::HostWrite { .. } => self.execute_write(&op),
-            OpKind::HostFlush { .. } | OpKind::OwnFlush { .. } => self.execute_flush(&op),
+            } => Some(self.execute_read(*request, *sectors, sent.is_from_clone(), wrong)),
+            OpKind::HostWrite { fua: true, .. } if op.half => Some(self.execute_flush(&op)),
+            OpKind::HostWrite { fua, .. } => {
+                op.half = *fua && !self.params.has_fua;
+                let ok = self.execute_write(&op);
+                op.half &= ok;
+                // What is sent next is a flush.
+                op.submitted = self.tick + 1;
+                (!op.half).then_some(ok)
+            }
+            OpKind::HostFlush { .. } | OpKind::OwnFlush { .. } => Some(self.execute_flush(&op)),
             OpKind::Copy { copy, result } => {
                 *result = self.execute_copy(op.id, copy.sectors);
-                result.is_ok()
+                Some(result.is_ok())
             }
-            OpKind::Commit { place, block } => self.execute_commit(*place, block),
-        });
+            OpKind::Commit { place, block } => Some(self.execute_commit(*place, block)),
+        };
         self.trace(|| format!("the device: {op}"));
         self.ops.insert(i, op);
     }
@@ -190,6 +214,15 @@ impl World {
         };
         let ok = !self.rng.per_mille(self.params.faults.source_write);
         self.stats.failed_io += u64::from(!ok);
+        if !ok && self.comes_late() {
+            self.oracle.may_come_late(*stamp, *sectors);
+            self.late.push(Late {
+                op: op.id,
+                sectors: *sectors,
+                stamp: *stamp,
+            });
+            return false;
+        }
         // A device may do nothing for a discard.
         let landed = if ok && !is_discard(*stamp) {
             Fate::Landed
@@ -200,17 +233,47 @@ impl World {
             if !landed.lands(&mut self.rng) {
                 continue;
             }
-            if *fua && ok {
+            if *fua && ok && !op.half {
                 self.source.write_fua(sector, *stamp);
             } else {
                 self.source.write(op.id, sector, *stamp);
             }
         }
-        // The host learns of an overwrite later than the target.
-        if sent.is_overwrite() {
+        // The host learns of an overwrite later than the target, and a flush behind data covers it.
+        if sent.is_overwrite() || op.half {
             self.source.complete(op.id, *sectors, self.tick);
         }
         ok
+    }
+
+    /// Whether a write that fails is not over, for the device. Not if nothing can be recorded.
+    fn comes_late(&mut self) -> bool {
+        self.params.late && self.recordable() && self.rng.below(2) == 0
+    }
+
+    /// A write that has failed lands all the same.
+    pub(super) fn land_late(&mut self) {
+        if self.late.is_empty() {
+            return;
+        }
+        let i = self.rng.below(self.late.len() as u64) as usize;
+        let Late { op, sectors, stamp } = self.late.swap_remove(i);
+        self.trace(|| format!("failed write {op} lands late"));
+        let fate = Fate::any(&mut self.rng);
+        for sector in sectors.start()..sectors.end() {
+            if fate.lands(&mut self.rng) {
+                self.source.write(op, sector, stamp);
+            }
+        }
+        self.source.complete(op, sectors, self.tick);
+        self.stats.landed_late += 1;
+    }
+
+    /// Nothing is left that could land late.
+    pub(super) fn land_all_late(&mut self) {
+        while !self.late.is_empty() {
+            self.land_late();
+        }
     }
 
     fn execute_flush(&mut self, flush: &Op) -> bool {
@@ -220,7 +283,7 @@ impl World {
         } else {
             let dropped = self.source.flush_failed(flush.submitted, &mut self.rng);
             let covers = |op: &Op| dropped.is_some_and(|at| at < op.submitted);
-            for op in &mut self.ops {
+            for op in self.ops.iter_mut().filter(|op| !op.writes()) {
                 op.doomed |= op.done.is_none() && covers(op);
             }
             let host = match flush.kind {

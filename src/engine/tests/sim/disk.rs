@@ -123,7 +123,7 @@ impl DataDisk {
         for sector in sectors.start()..sectors.end() {
             let i = self.index(sector);
             for cached in self.cache[i].iter_mut().filter(|cached| cached.op == op) {
-                cached.complete = at;
+                cached.complete = cached.complete.min(at);
             }
         }
     }

@@ -244,7 +244,8 @@ impl World {
     }
 
     /// A part of a write goes to the source.
-    pub(super) fn go(&mut self, part: Waiting) -> Result<(), Stop> {
+    pub(super) fn go(&mut self, mut part: Waiting) -> Result<(), Stop> {
+        part.sent.to_source(&self.shared);
         if self.engine.metadata_mode() == MetadataMode::Fail || self.during.beginning {
             let how = "a write goes on, though nobody knows what is on the metadata device";
             Err(Promise::Flushed.broken(how))?;

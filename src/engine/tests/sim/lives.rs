@@ -49,3 +49,10 @@ fn a_crash_after_each_write() {
     let sum = live(Style::Writes, 2000..2010);
     assert!(sum.crash_points > 5000);
 }
+
+/// Hundreds of requests in flight, on thousands of extents.
+#[test]
+fn lives_on_many_extents() {
+    let sum = live(Style::Large, 4000..4008);
+    assert!(sum.requests() > 20_000 && sum.restores > 0 && sum.faulty > 100);
+}

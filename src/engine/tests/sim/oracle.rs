@@ -72,6 +72,8 @@ struct Sector {
     current: Set,
     durable: Set,
     lost: Set,
+    /// Writes that have failed and may land at any time: it may hold them, too.
+    late: Set,
     /// Writes that overlap in time: while any is in flight, and what was there before them.
     group: Set,
     before: Set,
@@ -130,6 +132,7 @@ impl Oracle {
             current: Set::one(stamp),
             durable: Set::one(stamp),
             lost: Set::default(),
+            late: Set::default(),
             group: Set::default(),
             before: Set::default(),
             in_flight: 0,
@@ -224,6 +227,17 @@ impl Oracle {
         }
     }
 
+    /// A write fails, and may land later.
+    pub fn may_come_late(&mut self, stamp: Stamp, sectors: Run) {
+        for at in sectors.start()..sectors.end() {
+            self.sector(at).late.add(stamp);
+            let reads = self.reads.iter_mut();
+            for read in reads.filter(|read| read.sectors.contains(at)) {
+                read.sets[(at - read.sectors.start()) as usize].add(stamp);
+            }
+        }
+    }
+
     /// A flush of the host is submitted.
     pub fn flush_submitted(&mut self, id: Stamp, at: u64) {
         let mut sets: Vec<_> = self.sectors.iter().map(|s| s.current.clone()).collect();
@@ -265,7 +279,8 @@ impl Oracle {
                 if !lost || sector.acknowledged > at {
                     continue;
                 }
-                if !sector.current.allows(visible(i)) {
+                let stamp = visible(i);
+                if !sector.current.allows(stamp) && !sector.late.allows(stamp) {
                     return Err(Promise::Faults.broken(format!(
                         "sector {i} was lost by a failed source flush, and the host's next flush, of {at}, succeeded"
                     )));
@@ -340,6 +355,7 @@ impl Oracle {
                 let sector = self.sector(at);
                 let mut set = sector.current.clone();
                 set.join(&sector.lost);
+                set.join(&sector.late);
                 set
             })
             .collect();
@@ -371,7 +387,8 @@ impl Oracle {
     /// Whether a read of `sector` may return `stamp` now.
     pub fn check_now(&self, sector: u64, stamp: Stamp) -> Holds {
         let known = &self.sectors[(sector - self.window.start()) as usize];
-        if known.current.allows(stamp) || known.lost.allows(stamp) {
+        let allowed = [&known.current, &known.lost, &known.late];
+        if allowed.iter().any(|set| set.allows(stamp)) {
             Ok(())
         } else {
             Err(Promise::Reads.broken(format!(
@@ -390,8 +407,9 @@ impl Oracle {
 
     /// Whether `sector` may hold `stamp` after a crash now.
     pub fn check_crashed(&self, sector: u64, stamp: Stamp) -> Holds {
-        let durable = &self.sectors[(sector - self.window.start()) as usize].durable;
-        if durable.allows(stamp) {
+        let known = &self.sectors[(sector - self.window.start()) as usize];
+        let durable = &known.durable;
+        if durable.allows(stamp) || known.late.allows(stamp) {
             Ok(())
         } else {
             Err(Promise::Flushed.broken(format!(
@@ -411,6 +429,7 @@ impl Oracle {
             sector.current = Set::one(stamp);
             sector.durable = Set::one(stamp);
             sector.lost = Set::default();
+            sector.late = Set::default();
             sector.in_flight = 0;
         }
     }

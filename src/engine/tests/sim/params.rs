@@ -53,6 +53,10 @@ pub struct Params {
     pub in_flight: usize,
     /// How often requests fail.
     pub faults: Faults,
+    /// The source has FUA; else a FUA write is a write and a flush, and bears the flush's error.
+    pub has_fua: bool,
+    /// Writes that fail may land later.
+    pub late: bool,
     /// Crash points looked at, per thousand steps.
     pub forks: u64,
     /// Times that everything is compared while in use, per thousand steps.
@@ -67,6 +71,8 @@ pub struct Params {
     pub overlapping: bool,
     /// `no_discard_passdown` is not given.
     pub passdown: bool,
+    /// So many operations of devices make progress in a step.
+    pub burst: u64,
     /// Share of host requests among the steps, per thousand.
     pub host: u64,
     /// Share of writes that follow the last such one, per thousand.
@@ -88,10 +94,18 @@ pub enum Style {
     Flushes,
     /// Crash points at each single write.
     Writes,
+    /// Hundreds of requests in flight, on thousands of extents.
+    Large,
 }
 
 impl Style {
-    const ALL: [Style; 4] = [Style::Mixed, Style::Commits, Style::Flushes, Style::Writes];
+    const ALL: [Style; 5] = [
+        Style::Mixed,
+        Style::Commits,
+        Style::Flushes,
+        Style::Writes,
+        Style::Large,
+    ];
 
     /// The style of a seed's life.
     pub fn of(seed: u64) -> Self {
@@ -99,6 +113,7 @@ impl Style {
             0..=2 => Style::Commits,
             3..=8 => Style::Flushes,
             9..=10 => Style::Writes,
+            11..=20 => Style::Large,
             _ => Style::Mixed,
         }
     }
@@ -110,6 +125,7 @@ impl Style {
             Style::Commits => "commits",
             Style::Flushes => "flushes",
             Style::Writes => "writes",
+            Style::Large => "large",
         }
     }
 
@@ -133,6 +149,7 @@ impl Params {
                 params.each_write = true;
                 params.steps = 1500;
             }
+            Style::Large => params.large(rng),
         }
         params
     }
@@ -151,6 +168,8 @@ impl Params {
             steps: 500 + rng.below(3000),
             in_flight: 8 + rng.below(24) as usize,
             faults: Self::any_faults(rng),
+            has_fua: rng.below(2) == 0,
+            late: rng.below(2) == 0,
             forks: 60,
             live_checks: 100,
             crashes: rng.pick(&[0, 0, 10, 30]),
@@ -158,6 +177,7 @@ impl Params {
             lazy_checkpoints: rng.below(2) == 0,
             overlapping: rng.below(4) == 0,
             passdown: rng.below(8) != 0,
+            burst: 1,
             host: rng.pick(&[30, 100, 300, 1000]),
             sequential: rng.pick(&[0, 0, 500, 950]),
             longest: rng.pick(&[1, 3, 6]) * extent_sectors,
@@ -189,6 +209,22 @@ impl Params {
         self.host = 300;
         self.suspends = 20;
         self.steps = 2000;
+    }
+
+    fn large(&mut self, rng: &mut Rng) {
+        let extents = 1500 + rng.below(3001);
+        self.extent_sectors = 8;
+        self.length = extents * 8 - rng.below(8);
+        self.window = Run::between(0, self.length);
+        self.in_flight = 300 + rng.below(301) as usize;
+        self.host = rng.pick(&[300, 1000]);
+        self.steps = 4000;
+        self.longest = rng.pick(&[8, 24, 48]);
+        self.forks = 60;
+        self.live_checks = 10;
+        self.suspends = rng.pick(&[10, 30]);
+        self.burst = 8;
+        self.crashes = rng.pick(&[0, 0, 3]);
     }
 
     fn any_faults(rng: &mut Rng) -> Faults {

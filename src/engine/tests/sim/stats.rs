@@ -93,7 +93,9 @@ counters! {
     reloads,
     /// Reads and writes of source and clone that failed.
     failed_io,
-    /// Source flushes that failed.
+    /// Failed writes that landed later.
+    landed_late,
+    /// Source flushes, or FUA writes, that failed.
     failed_flushes,
     /// Writes and flushes of metadata that failed.
     failed_metadata,
@@ -131,8 +133,8 @@ impl Stats {
         )?;
         writeln!(
             f,
-            "failed by the devices: {} reads and writes, {} source flushes, {} metadata writes and flushes",
-            self.failed_io, self.failed_flushes, self.failed_metadata
+            "failed by the devices: {} reads and writes ({} landed later), {} source flushes and FUA writes, {} metadata writes and flushes",
+            self.failed_io, self.landed_late, self.failed_flushes, self.failed_metadata
         )
     }
 

@@ -132,6 +132,7 @@ impl World {
             return Ok(());
         }
         self.trace(|| "start_restore".into());
+        self.land_all_late();
         let delta = self.shared.maps.count(Role::Cdm) > 0;
         self.during.beginning = delta;
         let checkpoint = self.engine.begin_restore(&self.shared);
@@ -157,6 +158,7 @@ impl World {
             return Ok(());
         }
         self.trace(|| "assume_identical".into());
+        self.land_all_late();
         self.source.flush_all();
         self.clone = CloneDisk::copy_of(&self.source);
         let fingerprint = meta::fingerprint();
@@ -175,6 +177,9 @@ impl World {
         self.trace(|| "reload".into());
         self.stats.reloads += 1;
         let was_clean = self.recordable();
+        if !was_clean {
+            self.land_all_late();
+        }
         self.settings = self.any_settings();
         let device = self.meta.view();
         let loaded = match meta::load(&device, &self.params, self.settings) {

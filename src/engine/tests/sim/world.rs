@@ -3,7 +3,7 @@
 //! All of it together, and the choice of the next step.
 
 use super::delta::Delta;
-use super::devices::{Op, OpKind};
+use super::devices::{Late, Op, OpKind};
 use super::disk::{CloneDisk, DataDisk, MetaDisk, Stamp};
 use super::host::{Request, Settling, Waiting};
 use super::life::Life;
@@ -52,6 +52,8 @@ pub struct World {
     pub(super) waiting: Vec<Waiting>,
     pub(super) settling: Vec<Settling>,
     pub(super) ops: Vec<Op>,
+    /// Failed writes that may yet land.
+    pub(super) late: Vec<Late>,
     /// What has ended and is left to the worker.
     pub(super) ended: Vec<Op>,
     pub(super) checkpoint: Option<Checkpoint>,
@@ -141,6 +143,7 @@ impl World {
             waiting: Vec::new(),
             settling: Vec::new(),
             ops: Vec::new(),
+            late: Vec::new(),
             ended: Vec::new(),
             checkpoint: None,
             identical,
@@ -236,7 +239,11 @@ impl World {
             return Err(Stop::Crash);
         }
         match self.rng.below(1000 + self.params.host) {
-            0..=399 => self.progress()?,
+            0..=399 => {
+                for _ in 0..self.params.burst {
+                    self.progress()?;
+                }
+            }
             400..=449 => self.take_ended()?,
             450..=549 => self.admit()?,
             550..=679 => self.commit(),
@@ -256,6 +263,9 @@ impl World {
     /// What is looked at after each step.
     pub(super) fn after_step(&mut self) -> Result<(), Stop> {
         self.tick += 1;
+        if !self.late.is_empty() && self.rng.below(50) == 0 {
+            self.land_late();
+        }
         if self.delta.restoring && self.shared.maps.state().mode == Mode::Tracking {
             self.stats.finished += 1;
             self.delta.finished();
@@ -279,6 +289,7 @@ impl World {
             submitted: self.tick,
             done: None,
             doomed: false,
+            half: false,
         });
     }
 
@@ -293,7 +304,7 @@ impl World {
             if self.params.each_write {
                 self.crash_here()?;
             }
-            if self.rng.below(2) == 0 {
+            if self.ops[i].done.is_none() || self.rng.below(2) == 0 {
                 return Ok(());
             }
         }

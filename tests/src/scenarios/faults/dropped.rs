@@ -5,7 +5,7 @@
 //! and else by nobody: these scenarios show where the line is.
 
 use super::super::trial;
-use super::{check_end, extent, on, part, spec};
+use super::{check_end, extent, on, part, spec, try_write_fua};
 use anyhow::{ensure, Context, Result};
 use dm_restore_engine::format::layout::{Layout, SUPERBLOCKS};
 use dm_restore_engine::format::BLOCK_SECTORS;
@@ -22,6 +22,10 @@ pub fn trials() -> Vec<Trial> {
     let row = |name, scenario: fn() -> Result<()>| trial(format!("faults::{name}"), scenario);
     vec![
         row("source::drops_writes_and_tells", source_tells),
+        row(
+            "source::drops_writes_and_tells_by_a_fua_write",
+            source_tells_by_fua,
+        ),
         row("source::drops_writes", source_lies),
         row("metadata::drops_writes_and_tells", metadata_tells),
         row("metadata::drops_a_journal_block", journal_block),
@@ -55,6 +59,30 @@ fn source_tells() -> Result<()> {
         drop(rig.host()?.flush());
         // The marks of the writes stay.
         rig.tracker.prm.extend([1, 3]);
+        rig.resume_and_finish()?;
+        check_end(rig)
+    })
+}
+
+/// On a disk without FUA such a write is a write and a flush, and bears the flush's error.
+fn source_tells_by_fua() -> Result<()> {
+    on(spec().features("format no_copy"), |rig| {
+        rig.start_restore()?;
+        rig.write(extent(5))?;
+        rig.flush()?;
+        rig.source.drop_writes_and_tell_at(part(5))?;
+        write_in_vain(rig, extent(3))?;
+        expect_eio("a FUA write", try_write_fua(rig, part(5)))?;
+        let status = rig.status()?;
+        ensure!(
+            status.cdm == status.extents - 1 && status.source_errors > 0,
+            "{status:?}"
+        );
+        rig.source.heal()?;
+        expect_eio("the next flush", rig.host()?.flush())?;
+        rig.check(rig.all())?;
+        // The marks of the writes stay.
+        rig.tracker.prm.extend([3, 5]);
         rig.resume_and_finish()?;
         check_end(rig)
     })
