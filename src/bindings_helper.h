@@ -13,6 +13,7 @@
 #include <linux/device-mapper.h>
 #include <linux/dm-io.h>
 #include <linux/dm-kcopyd.h>
+#include <linux/major.h>
 #include <linux/ratelimit.h>
 #include <linux/sched/isolation.h>
 #include <linux/sched/mm.h>
@@ -55,6 +56,8 @@ void rust_dm_bio_set_dev(struct bio *bio, struct block_device *bdev);
 bool rust_dm_bdev_is_zoned(struct block_device *bdev);
 bool rust_dm_bdev_read_only(struct block_device *bdev);
 bool rust_dm_bdev_write_cache(struct block_device *bdev);
+bool rust_dm_same_disk(struct block_device *a, struct block_device *b);
+bool rust_dm_is_stacked(struct block_device *bdev);
 unsigned int rust_dm_bdev_logical_block_size(struct block_device *bdev);
 unsigned int rust_dm_bdev_physical_block_size(struct block_device *bdev);
 unsigned int rust_dm_bdev_max_discard_sectors(struct block_device *bdev);

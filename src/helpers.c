@@ -25,6 +25,22 @@ bool rust_dm_bdev_write_cache(struct block_device *bdev)
 	return bdev_write_cache(bdev);
 }
 
+/* Whether two devices are parts of one disk, or the same. */
+bool rust_dm_same_disk(struct block_device *a, struct block_device *b)
+{
+	return a->bd_disk == b->bd_disk;
+}
+
+/*
+ * Whether a device is made of others, as those of device-mapper and md are:
+ * they take bios, a disk takes requests. A loop device lies in a file.
+ */
+bool rust_dm_is_stacked(struct block_device *bdev)
+{
+	return !queue_is_mq(bdev_get_queue(bdev)) ||
+	       MAJOR(disk_devt(bdev->bd_disk)) == LOOP_MAJOR;
+}
+
 unsigned int rust_dm_bdev_logical_block_size(struct block_device *bdev)
 {
 	return bdev_logical_block_size(bdev);

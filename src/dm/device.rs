@@ -224,6 +224,36 @@ pub trait BlockDevice: Sealed {
     }
 }
 
+/// What is known of where two devices lie.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Disks {
+    /// On one disk: they are parts of it.
+    One,
+    /// On two.
+    Two,
+    /// Nothing: one of them is made of other devices.
+    Unknown,
+}
+
+impl Disks {
+    /// Of these two.
+    pub fn of(a: &impl BlockDevice, b: &impl BlockDevice) -> Self {
+        // SAFETY: by `Handle`'s invariants the block devices are open, and so their disks and queues
+        // are there.
+        let (same, stacked) = unsafe {
+            (
+                bindings::rust_dm_same_disk(raw(a), raw(b)),
+                bindings::rust_dm_is_stacked(raw(a)) || bindings::rust_dm_is_stacked(raw(b)),
+            )
+        };
+        match (same, stacked) {
+            (true, _) => Self::One,
+            (false, true) => Self::Unknown,
+            (false, false) => Self::Two,
+        }
+    }
+}
+
 pub(super) fn raw<D: Sealed + ?Sized>(dev: &D) -> *mut bindings::block_device {
     dev.handle().bdev()
 }

@@ -39,7 +39,7 @@ pub mod time;
 pub use args::{word_bytes, word_text, Args};
 pub use bio::{Bio, CannotSplit, DoneBio, EndBio, EndVerdict, MapBio, Op, Verdict};
 pub use bio_list::BioList;
-pub use device::{BlockDevice, DevT, Device, ReadOnlyDevice};
+pub use device::{BlockDevice, DevT, Device, Disks, ReadOnlyDevice};
 pub use events::{Events, MappedName, TableId};
 pub use limits::{DeviceVisitor, Limits};
 pub use log::LogLimit;

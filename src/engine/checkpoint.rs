@@ -7,10 +7,12 @@
 //! use, a flush, the superblock with FUA. Until that is durable the old superblock names a complete
 //! older state, and the journal behind it is intact. No journal block may be in flight meanwhile.
 //! [`Checkpoint`] is that order; whoever makes one does what [`Checkpoint::next`] says, and nothing
-//! else.
+//! else. If a request to the source may have dropped what was written ([`cache`](super::cache)), it is
+//! written again, to the same places.
 //!
 //! Clears that are not durable yet are put back into what is written.
 
+use super::cache::{Belief, Doubt};
 use super::format::mapblock::{self, extents_of, WORDS_PER_BLOCK};
 use super::format::table::{self, ENTRIES_PER_BLOCK};
 use super::format::{Block, BLOCK};
@@ -57,6 +59,9 @@ pub enum Step {
     /// such a device, forgets the error of a flush that comes with data; and not to be tried again,
     /// because it may have dropped the blocks.
     Flush,
+    /// Wait until a flush or FUA write of the source has ended, take that in, and ask again. Only
+    /// while the device is in use.
+    Wait,
     /// Nothing: the checkpoint is durable.
     Done,
 }
@@ -71,7 +76,11 @@ enum Stage {
     /// The slot table, from this block on.
     Table(u64),
     Flush,
+    /// The flush has succeeded.
+    Flushed(Option<Doubt>),
     Superblock,
+    /// The superblock is written.
+    Named(Option<Doubt>),
     Done,
 }
 
@@ -80,6 +89,8 @@ enum Stage {
 pub struct Checkpoint {
     purpose: Purpose,
     stage: Stage,
+    /// Losses of the cache when the last part began that must not be lost.
+    losses: u64,
 }
 
 impl Checkpoint {
@@ -90,7 +101,11 @@ impl Checkpoint {
         } else {
             Stage::Map(0)
         };
-        Self { purpose, stage }
+        Self {
+            purpose,
+            stage,
+            losses: 0,
+        }
     }
 
     /// The one that takes up what was loaded. `torn`: see [`Engine::replay`].
@@ -98,6 +113,7 @@ impl Checkpoint {
         Self {
             purpose: Purpose::Activated,
             stage: torn.map_or(Stage::Map(0), Stage::Torn),
+            losses: 0,
         }
     }
 
@@ -113,28 +129,87 @@ impl Checkpoint {
             *block = [0; BLOCK];
             return Step::WriteFua(place);
         }
+        if let Some(step) = self.write_maps(engine, shared, block) {
+            return step;
+        }
+        if self.stage == Stage::Flush {
+            if self.purpose == Purpose::Begun {
+                self.losses = engine.cache_losses;
+            }
+            self.stage = Stage::Flushed(None);
+            return Step::Flush;
+        }
+        if let Stage::Flushed(doubt) = self.stage {
+            let doubt = doubt.unwrap_or_else(|| engine.doubt(shared, self.losses));
+            match engine.believes(shared, doubt) {
+                Belief::Yes => self.stage = Stage::Superblock,
+                Belief::NotYet => {
+                    self.stage = Stage::Flushed(Some(doubt));
+                    return Step::Wait;
+                }
+                Belief::No => {
+                    self.stage = Self::new(self.purpose).stage;
+                    return self.next(engine, shared, block);
+                }
+            }
+        }
+        self.name(engine, shared, block)
+    }
+
+    /// Writes the map blocks and the slot table; `None` behind them.
+    fn write_maps<S: Storage>(
+        &mut self,
+        engine: &mut Engine<S>,
+        shared: &Shared<S>,
+        block: &mut Block,
+    ) -> Option<Step> {
         if let Stage::Map(from) = self.stage {
+            if from == 0 {
+                self.losses = engine.cache_losses;
+            }
             if let Some((entry, place)) = engine.checkpoint_map(shared, from, block) {
                 self.stage = Stage::Map(entry.saturating_add(1));
-                return Step::Write(place);
+                return Some(Step::Write(place));
             }
             self.stage = Stage::Table(0);
         }
         if let Stage::Table(index) = self.stage {
             if let Some(place) = engine.checkpoint_table(index, block) {
                 self.stage = Stage::Table(index.saturating_add(1));
-                return Step::Write(place);
+                return Some(Step::Write(place));
             }
             self.stage = Stage::Flush;
         }
-        if self.stage == Stage::Flush {
-            self.stage = Stage::Superblock;
-            return Step::Flush;
+        None
+    }
+
+    /// Writes the superblock, which names all that.
+    fn name<S: Storage>(
+        &mut self,
+        engine: &mut Engine<S>,
+        shared: &Shared<S>,
+        block: &mut Block,
+    ) -> Step {
+        if self.stage == Stage::Superblock {
+            engine.next_superblock(self.purpose);
+        }
+        if let Stage::Named(doubt) = self.stage {
+            let doubt = doubt.unwrap_or_else(|| engine.doubt(shared, self.losses));
+            self.stage = match engine.believes(shared, doubt) {
+                Belief::Yes => Stage::Done,
+                Belief::NotYet => {
+                    self.stage = Stage::Named(Some(doubt));
+                    return Step::Wait;
+                }
+                Belief::No => Stage::Superblock,
+            };
         }
         if self.stage == Stage::Superblock {
-            self.stage = Stage::Done;
-            return Step::WriteFua(engine.checkpoint_superblock(self.purpose, block));
+            self.losses = engine.cache_losses;
+            self.stage = Stage::Named(None);
+            return Step::WriteFua(engine.fill_superblock(block));
         }
+        engine.checkpoint_done();
         match self.purpose {
             Purpose::Begun => engine.restore_begun(shared),
             Purpose::Activated => engine.taken_up = true,
@@ -145,8 +220,8 @@ impl Checkpoint {
 }
 
 impl<S: Storage> Engine<S> {
-    /// Fills `block` with the next changed map block at or behind table entry `from`. Returns its
-    /// entry and its place in blocks.
+    /// Fills `block` with the next map block at or behind table entry `from` that has changed, or that
+    /// no superblock names yet. Returns its entry and its place in blocks.
     fn checkpoint_map(
         &mut self,
         shared: &Shared<S>,
@@ -157,12 +232,12 @@ impl<S: Storage> Engine<S> {
             .table
             .iter()
             .skip(from as usize)
-            .position(|entry| entry.dirty)?;
+            .position(|entry| entry.dirty || entry.fresh)?;
         let number = from.saturating_add(changed as u64);
         self.fill_map_block(shared, number, block);
         let crc = mapblock::finish(block);
         let entry = self.table.get_mut(number as usize)?;
-        let place = self.layout.map(number, entry.other_slot());
+        let place = self.layout.map(number, entry.free_slot());
         *entry = entry.moved(crc);
         self.table_changed = true;
         Some((number, place))
@@ -212,9 +287,8 @@ impl<S: Storage> Engine<S> {
         Some(self.layout.table(other_area, index))
     }
 
-    /// Fills `block` with the superblock that names what was written, and returns its place. It is
-    /// to be written behind a flush and with FUA.
-    fn checkpoint_superblock(&mut self, purpose: Purpose, block: &mut Block) -> u64 {
+    /// Makes the superblock that names what was written.
+    fn next_superblock(&mut self, purpose: Purpose) {
         let superblock = &mut self.superblock;
         if core::mem::take(&mut self.table_changed) {
             superblock.table_area = 1u64.saturating_sub(superblock.table_area);
@@ -226,8 +300,17 @@ impl<S: Storage> Engine<S> {
         }
         superblock.tail = self.journal.sequence;
         superblock.chain = self.journal.chain;
-        superblock.encode(block);
-        self.layout.superblock(superblock.generation)
+    }
+
+    /// Fills `block` with it, and returns its place. It is to be written behind a flush and with FUA.
+    fn fill_superblock(&self, block: &mut Block) -> u64 {
+        self.superblock.encode(block);
+        self.layout.superblock(self.superblock.generation)
+    }
+
+    /// A superblock names every map block that was written.
+    fn checkpoint_done(&mut self) {
+        self.table.iter_mut().for_each(|entry| entry.fresh = false);
     }
 
     /// Whether the superblock says that no records follow it. There must be an activation before

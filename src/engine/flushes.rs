@@ -79,6 +79,8 @@ impl<S: Storage> Engine<S> {
     /// of its data, so copies begin anew, and reads and writes fail. The host's next flush fails in
     /// any case: the device may have dropped what it had acknowledged since this one was sent.
     pub(super) fn flush_failed(&mut self, shared: &Shared<S>) {
+        self.cache_lost();
+        self.pause_flushes();
         self.undo(shared);
         shared.count_loss();
         shared.take_failed_flush();
@@ -86,14 +88,18 @@ impl<S: Storage> Engine<S> {
     }
 
     /// If anything waits for a flush, no more is copied before one succeeds: it would be for nothing.
-    fn undo(&mut self, shared: &Shared<S>) {
+    fn pause_flushes(&mut self) {
         let was_stalled = self.is_stalled();
         self.flush_pace.failed();
         self.flush_pace.stalled |= self.clears.completed() > self.clears.covered();
         self.event |= self.is_stalled() != was_stalled;
+    }
+
+    /// What no flush has covered is copied again. Returns whether the host has written some of it.
+    pub(super) fn undo(&mut self, shared: &Shared<S>) -> bool {
         self.copier.flush_failed();
         self.clears
-            .flush_failed(|run| shared.maps.set(Role::Cdm, run));
+            .flush_failed(|run| shared.maps.set(Role::Cdm, run))
     }
 
     /// How a flush or FUA write that waits for `point` stands. `is_flush`: it tells the host of

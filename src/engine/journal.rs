@@ -9,6 +9,7 @@
 //! - *Finish last*: `restore finished` goes behind every clear, in the same block or a later one.
 //! - A block is retried with the same bytes, then never touched again.
 
+use super::cache::{Belief, Doubt, MetadataFlush};
 use super::clears::{Cause, Clear};
 use super::format::event::Event;
 use super::format::journal::{Place, Writer};
@@ -32,6 +33,10 @@ struct InFlight {
     clears_to: u64,
     finish: bool,
     tries: u32,
+    /// It is on its way.
+    sent: Option<MetadataFlush>,
+    /// It is written, but that cannot be believed yet.
+    doubt: Option<Doubt>,
 }
 
 /// Where the journal is.
@@ -62,6 +67,9 @@ pub enum Written {
     Done,
     /// Write the same bytes to the same place again.
     Again,
+    /// Wait: it is being written, or [`Engine::commit_believed`] is to be asked again when a flush or
+    /// FUA write of the source has ended.
+    Waiting,
 }
 
 impl<S: Storage> Engine<S> {
@@ -161,8 +169,18 @@ impl<S: Storage> Engine<S> {
             clears_to,
             finish,
             tries: 0,
+            sent: None,
+            doubt: None,
         });
         Commit::Write(self.layout.journal(self.journal.sequence))
+    }
+
+    /// The block is about to be sent.
+    pub fn commit_sent(&mut self, shared: &Shared<S>) {
+        let sent = self.metadata_flush_sent(shared);
+        if let Some(in_flight) = &mut self.journal.in_flight {
+            in_flight.sent = Some(sent);
+        }
     }
 
     /// Takes the result of the block's write.
@@ -170,6 +188,10 @@ impl<S: Storage> Engine<S> {
         let Some(mut in_flight) = self.journal.in_flight.take() else {
             return Written::Done;
         };
+        let sent = in_flight.sent.take();
+        if let Some(sent) = sent {
+            self.metadata_flush_ended(shared, sent, ok);
+        }
         if !ok {
             self.count_metadata_error();
             in_flight.tries = in_flight.tries.saturating_add(1);
@@ -187,6 +209,40 @@ impl<S: Storage> Engine<S> {
             self.metadata_lost(shared, mode);
             return Written::Done;
         }
+        in_flight.doubt = Some(self.doubt_sent(shared, sent));
+        self.journal.in_flight = Some(in_flight);
+        self.commit_believed(shared)
+    }
+
+    /// Whether a block that was written can be believed to be durable. Only then does anything follow
+    /// from it.
+    pub fn commit_believed(&mut self, shared: &Shared<S>) -> Written {
+        let Some(in_flight) = self.journal.in_flight else {
+            return Written::Done;
+        };
+        let Some(doubt) = in_flight.doubt else {
+            return Written::Waiting;
+        };
+        match self.believes(shared, doubt) {
+            Belief::NotYet => Written::Waiting,
+            Belief::No => {
+                self.journal.in_flight = Some(InFlight {
+                    doubt: None,
+                    ..in_flight
+                });
+                Written::Again
+            }
+            Belief::Yes => {
+                self.committed(shared);
+                Written::Done
+            }
+        }
+    }
+
+    fn committed(&mut self, shared: &Shared<S>) {
+        let Some(in_flight) = self.journal.in_flight.take() else {
+            return;
+        };
         self.journal.chain = in_flight.crc;
         self.journal.sequence = self.journal.sequence.saturating_add(1);
         self.publish_touches(shared);
@@ -194,7 +250,6 @@ impl<S: Storage> Engine<S> {
         if in_flight.finish {
             self.finish_restore(shared);
         }
-        Written::Done
     }
 
     /// The bits of first touches become visible: they are durable.

@@ -19,6 +19,7 @@
 //! Copies, overwrites and metadata I/O wait for nothing above them.
 
 use super::ahead::Ahead;
+use super::cache::Cache;
 use super::clears::Clears;
 use super::copier::Copier;
 use super::flushes::FlushPace;
@@ -170,6 +171,14 @@ impl<S: Storage> Shared<S> {
         self.losses.fetch_add(1, Ordering::Release);
     }
 
+    /// The same for a loss by a request that the host has not sent: it hears of it by its next flush,
+    /// and by its next FUA write.
+    pub(super) fn count_loss_unheard(&self) {
+        // Pairs with the acquire in `fua_point`.
+        self.failed_flushes.fetch_add(1, Ordering::Release);
+        self.count_loss();
+    }
+
     /// Whether a loss is still to be reported to the host; it counts as reported from now on.
     pub(super) fn take_unreported(&self) -> bool {
         let losses = self.losses();
@@ -300,8 +309,12 @@ pub struct Engine<S: Storage> {
     pub(super) table_changed: bool,
     /// When the target flushes the source by itself.
     pub(super) flush_pace: FlushPace,
-    /// Source flushes that have succeeded and cannot be believed yet.
+    /// Successes that cannot be believed yet.
     pub(super) successes: Successes,
+    /// Whether metadata and source have a volatile cache in common.
+    pub cache: Cache,
+    /// Counts failures by which something may have been lost from the cache.
+    pub(super) cache_losses: u64,
     /// The background copy waits: by message or feature.
     pub(super) paused: bool,
     /// The background copy waits: the device is about to be suspended.
@@ -357,6 +370,8 @@ impl<S: Storage> Engine<S> {
             table_changed: false,
             flush_pace: FlushPace::default(),
             successes: Successes::default(),
+            cache: Cache::default(),
+            cache_losses: 0,
             paused: features.no_copy,
             quiesced: true,
             event: false,

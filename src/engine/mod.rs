@@ -10,7 +10,7 @@
 //! | what happens to a request? | [`plan`], [`requests`] for what cannot go at once, [`sent`] for its end |
 //! | how does it all fit together? | [`machine`] |
 //! | what is copied next? | [`copier`], [`copying`], [`wanted`], [`pace`], [`probe`] |
-//! | when is something durable? | [`touches`], [`gather`], [`ahead`], [`clears`], [`flushes`], [`turns`], [`journal`], [`checkpoint`] |
+//! | when is something durable? | [`touches`], [`gather`], [`ahead`], [`clears`], [`flushes`], [`turns`], [`cache`], [`journal`], [`checkpoint`] |
 //! | what survives a crash? | [`load`] |
 //! | what is on the metadata device? | [`mod@format`] |
 //! | what do the user's words mean? | [`mod@line`], [`message`], [`settings`] |
@@ -21,6 +21,7 @@
 pub mod ahead;
 pub mod atomics;
 pub mod bitmap;
+pub mod cache;
 pub mod checkpoint;
 mod checksum;
 pub mod clears;

@@ -39,6 +39,8 @@ pub struct Ticket {
     failed: bool,
     /// Losses when it was mapped, see [`Shared::lost_since`].
     losses: u64,
+    /// Losses of the cache when it went to the source.
+    cache_losses: u64,
 }
 
 impl Ticket {
@@ -52,6 +54,7 @@ impl Ticket {
             wants: None,
             failed: false,
             losses,
+            cache_losses: 0,
         }
     }
 
@@ -96,14 +99,18 @@ impl<S: Storage> Engine<S> {
             Admission::Fail | Admission::Complete => {
                 self.let_go(ticket);
             }
-            Admission::Go | Admission::Wait | Admission::Copy(_) => {}
+            Admission::Go => ticket.cache_losses = self.cache_losses,
+            Admission::Wait | Admission::Copy(_) => {}
         }
         answer
     }
 
     /// A request that had gone to the source is done. `ok`: it has succeeded, and no loss has taken
-    /// the data along. Returns whether that is all: not if an overwrite can no longer be recorded.
+    /// the data along. Returns whether that is all: not if an overwrite can no longer be recorded, or
+    /// may have been lost from the cache.
     pub fn completed(&mut self, shared: &Shared<S>, ticket: &mut Ticket, ok: bool) -> bool {
+        let dropped = ticket.is_overwrite() && ticket.cache_losses != self.cache_losses;
+        let ok = ok && !dropped;
         if self.metadata_mode == MetadataMode::ReadWrite {
             if ok {
                 self.overwritten(shared, ticket);

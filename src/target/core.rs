@@ -25,6 +25,7 @@ use crate::dm::{
     ReadOnlyDevice, TableId,
 };
 use crate::engine::{
+    checkpoint::Checkpoint,
     copier::{CopyResult, BACKGROUND_JOBS, URGENT_JOBS},
     format::layout::Layout,
     gather::Gather,
@@ -122,6 +123,8 @@ pub(super) struct Desk {
     pub(super) block: Option<BlockBuf>,
     /// Where the journal block that is being written goes, in blocks.
     pub(super) block_place: u64,
+    /// A checkpoint that waits for the end of a request to the source.
+    pub(super) checkpoint: Option<Checkpoint>,
     /// When that one may be filled.
     pub(super) gather: Gather,
     /// A source flush of the target's own is under way.
@@ -187,6 +190,7 @@ impl Core {
             scratch: BlockBuf::new(1)?,
             block: Some(BlockBuf::new(1)?),
             block_place: 0,
+            checkpoint: None,
             gather: Gather::default(),
             flushing: false,
             loaded: false,

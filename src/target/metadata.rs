@@ -307,15 +307,17 @@ fn load_maps(core: &Core, buf: &mut BlockBuf) -> Usable<()> {
 fn write(core: &Core, desk: &Desk, place: u64, durability: Durability) -> Result {
     let sector = place.saturating_mul(BLOCK_SECTORS);
     let span = Span::whole(&desk.scratch);
+    let device = &core.devices.metadata;
     let mut tries = 0u32;
     loop {
-        let written = core.io.write(
-            &core.devices.metadata,
-            sector,
-            &desk.scratch,
-            span,
-            durability,
-        );
+        let write = || {
+            core.io
+                .write(device, sector, &desk.scratch, span, durability)
+        };
+        let written = match durability {
+            Durability::Fua => flushing(core, write),
+            _ => write(),
+        };
         tries = tries.saturating_add(1);
         if counted(core, written).is_ok() || tries > RETRIES {
             return written;
@@ -323,17 +325,48 @@ fn write(core: &Core, desk: &Desk, place: u64, durability: Durability) -> Result
     }
 }
 
+/// Makes a request to the metadata device that is or contains a flush.
+pub(super) fn flushing(core: &Core, request: impl FnOnce() -> Result) -> Result {
+    let sent = core.engine.lock().metadata_flush_sent(&core.shared);
+    let done = request();
+    let mut engine = core.engine.lock();
+    engine.metadata_flush_ended(&core.shared, sent, done.is_ok());
+    done
+}
+
 /// Counts a request to the metadata device if it has failed.
 fn counted(core: &Core, result: Result) -> Result {
     result.inspect_err(|_| core.engine.lock().count_metadata_error())
 }
 
-/// Writes the durable state beside the old one and makes it count.
+/// Writes the durable state beside the old one and makes it count, while no request of the host's is
+/// in flight.
 pub(super) fn checkpoint(core: &Core, desk: &mut Desk, mut checkpoint: Checkpoint) -> Result {
-    let result = all_steps(core, desk, &mut checkpoint);
+    while go_on(core, desk, &mut checkpoint)? == Progress::Waits {
+        worker::take_ended(core, desk);
+    }
+    Ok(())
+}
+
+/// How far a checkpoint has come.
+#[derive(PartialEq, Eq)]
+pub(super) enum Progress {
+    /// It waits for the end of a request to the source.
+    Waits,
+    /// It is durable.
+    Done,
+}
+
+/// Goes on with a checkpoint as far as it comes.
+pub(super) fn go_on(
+    core: &Core,
+    desk: &mut Desk,
+    checkpoint: &mut Checkpoint,
+) -> Result<Progress> {
+    let result = all_steps(core, desk, checkpoint);
     if result.is_err() {
         let mut engine = core.engine.lock();
-        engine.checkpoint_failed(&core.shared, &checkpoint);
+        engine.checkpoint_failed(&core.shared, checkpoint);
         let mode = engine.metadata_mode();
         drop(engine);
         dm_err!(
@@ -345,15 +378,19 @@ pub(super) fn checkpoint(core: &Core, desk: &mut Desk, mut checkpoint: Checkpoin
     result
 }
 
-fn all_steps(core: &Core, desk: &mut Desk, checkpoint: &mut Checkpoint) -> Result {
+fn all_steps(core: &Core, desk: &mut Desk, checkpoint: &mut Checkpoint) -> Result<Progress> {
     loop {
         let block = desk.scratch.block_mut(0).ok_or(EIO)?;
         let step = checkpoint.next(&mut *core.engine.lock(), &core.shared, block);
         match step {
             Step::Write(place) => write(core, desk, place, Durability::None)?,
             Step::WriteFua(place) => write(core, desk, place, Durability::Fua)?,
-            Step::Flush => counted(core, core.io.flush(&core.devices.metadata))?,
-            Step::Done => return Ok(()),
+            Step::Flush => {
+                let flushed = flushing(core, || core.io.flush(&core.devices.metadata));
+                counted(core, flushed)?;
+            }
+            Step::Wait => return Ok(Progress::Waits),
+            Step::Done => return Ok(Progress::Done),
         }
     }
 }

@@ -66,7 +66,8 @@ fn drain(core: &Ref<Core>) {
         core.job.flush();
         let desk = core.desk.lock();
         let engine = core.engine.lock();
-        let busy = engine.is_copying() || engine.is_committing() || desk.flushing;
+        let in_flight = engine.is_copying() || engine.is_committing() || desk.flushing;
+        let busy = in_flight || desk.checkpoint.is_some();
         if !busy {
             return;
         }
@@ -102,6 +103,7 @@ fn write_now(core: &Core, desk: &Desk, place: u64) {
     let span = Span::whole(&desk.scratch);
     let device = &core.devices.metadata;
     loop {
+        core.engine.lock().commit_sent(&core.shared);
         let ok = core
             .io
             .write(device, sector, &desk.scratch, span, Durability::Fua)

@@ -9,9 +9,10 @@ use super::metadata::{self, READ_BLOCKS};
 use super::roles;
 use crate::dm::{
     buffer::BlockBuf, claims::Claim, dm_err, io::IoClient, shared::Owner, word_bytes, Args,
-    BlockDevice, Device, ReadOnlyDevice, Setup,
+    BlockDevice, Device, Disks, ReadOnlyDevice, Setup,
 };
 use crate::engine::{
+    cache::Cache,
     format::{layout::Layout, BLOCK},
     geometry::{Geometry, MAX_EXTENTS},
     line::{BadLine, Line},
@@ -62,7 +63,8 @@ pub(super) fn construct(setup: &mut Setup<'_>, args: Args<'_>) -> Result<Owner<C
     declare(setup, &devices, features.no_discard_passdown);
     let no_memory = |_| ENOMEM;
     let shared = Shared::<KernelMemory>::new(geometry).map_err(no_memory)?;
-    let engine = Engine::new(geometry, features, settings).map_err(no_memory)?;
+    let mut engine = Engine::new(geometry, features, settings).map_err(no_memory)?;
+    engine.cache = common_cache(&devices);
     let identity = (
         setup.name(),
         setup.table(),
@@ -71,6 +73,18 @@ pub(super) fn construct(setup: &mut Setup<'_>, args: Args<'_>) -> Result<Owner<C
     );
     let load = (claim, reading);
     Owner::new(Core::new(identity, devices, shared, engine, load)?)
+}
+
+/// Whether metadata and source have a volatile cache in common. What has none at all loses nothing.
+fn common_cache(devices: &Devices) -> Cache {
+    if !devices.metadata.has_write_cache() || !devices.source.has_write_cache() {
+        return Cache::Apart;
+    }
+    match Disks::of(&devices.metadata, &devices.source) {
+        Disks::One => Cache::Shared,
+        Disks::Two => Cache::Apart,
+        Disks::Unknown => Cache::Unknown,
+    }
 }
 
 /// Says what is wrong with a line.

@@ -7,7 +7,7 @@
 //! which needs nothing from it. What happens meanwhile is left in the inbox and makes it run again.
 
 use super::core::{Core, Desk, COMMIT, FLUSH};
-use super::metadata;
+use super::metadata::{self, Progress};
 use super::Restore;
 use crate::dm::{
     buffer::Span, dm_err_limited, dm_warn, io::Durability, noio::NoIo, shared::Ref, time::now_ns,
@@ -46,7 +46,7 @@ pub(super) fn run(core: Ref<Core>) {
 }
 
 /// Requests whose I/O is done: source flushes, overwrites, FUA writes.
-fn take_ended(core: &Core, desk: &mut Desk) {
+pub(super) fn take_ended(core: &Core, desk: &mut Desk) {
     let (own, mut ended) = {
         let mut inbox = core.inbox.lock();
         (inbox.flushed.take(), ::core::mem::take(&mut inbox.ended))
@@ -131,7 +131,12 @@ fn fail_waiting(desk: &mut Desk, extents: Run) {
 
 /// The journal block is written, or has to be written again.
 fn take_commit(core: &Ref<Core>, desk: &mut Desk) {
-    let Some((ok, buf)) = core.inbox.lock().commit.take() else {
+    let commit = core.inbox.lock().commit.take();
+    let Some((ok, buf)) = commit else {
+        let believed = core.engine.lock().commit_believed(&core.shared);
+        if believed == Written::Again {
+            write_block(core, desk);
+        }
         return;
     };
     desk.block = buf;
@@ -214,7 +219,10 @@ fn commit(core: &Ref<Core>, desk: &mut Desk) {
     if !desk.active {
         return;
     }
-    loop {
+    if let Some(checkpoint) = desk.checkpoint.take() {
+        checkpoint_goes_on(core, desk, checkpoint);
+    }
+    while desk.checkpoint.is_none() {
         let Some(block) = desk.block.as_mut().and_then(|buf| buf.block_mut(0)) else {
             return;
         };
@@ -229,12 +237,19 @@ fn commit(core: &Ref<Core>, desk: &mut Desk) {
             }
             Commit::Nothing if !due => return,
             Commit::Nothing | Commit::Checkpoint => {
-                let checkpoint = Checkpoint::new(Purpose::Running);
-                if metadata::checkpoint(core, desk, checkpoint).is_err() {
-                    return wake(core);
-                }
+                checkpoint_goes_on(core, desk, Checkpoint::new(Purpose::Running));
             }
         }
+    }
+}
+
+/// Makes a checkpoint, or goes on with one. What it waits for makes the worker run.
+fn checkpoint_goes_on(core: &Ref<Core>, desk: &mut Desk, mut checkpoint: Checkpoint) {
+    match metadata::go_on(core, desk, &mut checkpoint) {
+        Ok(Progress::Waits) => desk.checkpoint = Some(checkpoint),
+        Ok(Progress::Done) => {}
+        // Who waits is to hear of it.
+        Err(_) => wake(core),
     }
 }
 
@@ -246,6 +261,7 @@ fn write_block(core: &Ref<Core>, desk: &mut Desk) {
     let span = Span::whole(&buf);
     let device = &core.devices.metadata;
     desk.gather.sent(now_ns());
+    core.engine.lock().commit_sent(&core.shared);
     let submitted = core.async_io.write(
         core.clone(),
         COMMIT,

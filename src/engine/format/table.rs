@@ -33,6 +33,8 @@ pub struct Entry {
     pub place: Place,
     /// Changed since the checkpoint: it goes to the other slot with the next one.
     pub dirty: bool,
+    /// In a slot that no superblock names yet: new content goes to the same one.
+    pub fresh: bool,
 }
 
 impl Entry {
@@ -41,12 +43,14 @@ impl Entry {
         crc: 0,
         place: Place::Zeros,
         dirty: false,
+        fresh: false,
     };
     /// A block whose bits are all set.
     pub const ONES: Entry = Entry {
         crc: 0,
         place: Place::Ones,
         dirty: false,
+        fresh: false,
     };
 
     /// The slot (0 or 1) that the content is in, if it is in one.
@@ -58,17 +62,17 @@ impl Entry {
         }
     }
 
-    /// The slot that new content goes to: never the one that is in use.
-    pub fn other_slot(&self) -> u64 {
-        match self.place {
-            Place::First => 1,
+    /// The slot that new content goes to: never the one that a superblock names.
+    pub fn free_slot(&self) -> u64 {
+        match (self.place, self.fresh) {
+            (Place::First, false) | (Place::Second, true) => 1,
             _ => 0,
         }
     }
 
-    /// Notes that content with checksum `crc` was written to [`Entry::other_slot`].
+    /// Notes that content with checksum `crc` was written to [`Entry::free_slot`].
     pub fn moved(&self, crc: u32) -> Entry {
-        let place = if self.other_slot() == 0 {
+        let place = if self.free_slot() == 0 {
             Place::First
         } else {
             Place::Second
@@ -77,6 +81,7 @@ impl Entry {
             crc,
             place,
             dirty: false,
+            fresh: true,
         }
     }
 }
@@ -120,6 +125,7 @@ pub fn decode(block: &Block, i: usize) -> Option<Entry> {
         crc,
         place,
         dirty: false,
+        fresh: false,
     })
 }
 
@@ -140,12 +146,14 @@ mod tests {
             any::<u32>().prop_map(|crc| Entry {
                 crc,
                 place: Place::First,
-                dirty: false
+                dirty: false,
+                fresh: false,
             }),
             any::<u32>().prop_map(|crc| Entry {
                 crc,
                 place: Place::Second,
-                dirty: false
+                dirty: false,
+                fresh: false,
             }),
         ]
     }
@@ -159,8 +167,10 @@ mod tests {
             prop_assert_eq!(check(&block, index + 1), None);
             for (i, entry) in entries.iter().enumerate() {
                 prop_assert_eq!(decode(&block, i), Some(*entry));
-                prop_assert!(entry.slot() != Some(entry.other_slot()));
-                prop_assert_eq!(entry.moved(7).slot(), Some(entry.other_slot()));
+                let moved = entry.moved(7);
+                prop_assert!(entry.slot() != Some(entry.free_slot()));
+                prop_assert_eq!(moved.slot(), Some(entry.free_slot()));
+                prop_assert_eq!(moved.moved(9).slot(), moved.slot());
             }
         }
     }

@@ -2,6 +2,7 @@
 
 //! A whole metadata device, and how the target loads one.
 
+use dm_restore_engine::cache::Cache;
 use dm_restore_engine::format::fingerprint::Fingerprint;
 use dm_restore_engine::format::layout::{JOURNAL_BLOCKS, SUPERBLOCKS};
 use dm_restore_engine::format::superblock::Superblock;
@@ -44,7 +45,9 @@ pub struct Loaded {
 pub fn unloaded(geometry: Geometry, settings: Settings) -> (Engine<Heap>, Shared<Heap>) {
     let engine = Engine::new(geometry, Features::default(), settings);
     let shared = Shared::new(geometry);
-    (engine.expect("memory"), shared.expect("memory"))
+    let (mut engine, shared) = (engine.expect("memory"), shared.expect("memory"));
+    engine.cache = Cache::Apart;
+    (engine, shared)
 }
 
 impl Image {

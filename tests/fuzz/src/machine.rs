@@ -462,6 +462,7 @@ impl Machine {
                     self.write(place, Rc::new(block));
                 }
                 checkpoint::Step::Flush => {}
+                checkpoint::Step::Wait => panic!("two disks do not wait for each other"),
                 checkpoint::Step::Done => return,
             }
         }

@@ -78,7 +78,9 @@ impl World {
 
     fn meta_on_its_way(&self) -> Option<(u64, Rc<Block>)> {
         let commit = self.ops.iter().find_map(|op| match &op.kind {
-            OpKind::Commit { place, block } if op.done.is_none() => Some((*place, block.clone())),
+            OpKind::Commit { place, block } if op.done.is_none() && !op.half => {
+                Some((*place, block.clone()))
+            }
             _ => None,
         });
         self.meta_coming.clone().or(commit)
@@ -212,6 +214,7 @@ impl World {
         self.waiting.clear();
         self.settling.clear();
         self.checkpoint = None;
+        self.doubtful = None;
         self.meta_coming = None;
         self.during = During {
             formatting: self.during.formatting,

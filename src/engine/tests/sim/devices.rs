@@ -30,7 +30,7 @@ pub struct Op {
     pub(super) done: Option<bool>,
     /// A flush that can no longer succeed: some of what it is to cover was dropped.
     pub(super) doomed: bool,
-    /// A FUA write on a disk without FUA: its data lies in the cache, the flush behind it is to come.
+    /// A FUA write, or a journal block, on a disk without FUA: its data lies in the cache, the flush behind it is to come.
     pub(super) half: bool,
 }
 
@@ -124,13 +124,21 @@ impl OpKind {
 impl Op {
     /// Whether it is or contains a source flush, and has failed.
     pub(super) fn is_failed_flush(&self) -> bool {
-        let flushes = matches!(
+        let fua = matches!(self.kind, OpKind::HostWrite { fua: true, .. });
+        (fua || self.is_flush()) && self.done == Some(false)
+    }
+
+    /// Whether it is a source flush.
+    pub(super) fn is_flush(&self) -> bool {
+        matches!(
             self.kind,
-            OpKind::HostFlush { .. }
-                | OpKind::OwnFlush { .. }
-                | OpKind::HostWrite { fua: true, .. }
-        );
-        flushes && self.done == Some(false)
+            OpKind::HostFlush { .. } | OpKind::OwnFlush { .. }
+        )
+    }
+
+    /// Whether it is a journal block that could not be written.
+    pub(super) fn is_failed_commit(&self) -> bool {
+        matches!(self.kind, OpKind::Commit { .. }) && self.done == Some(false)
     }
 
     /// Whether it may change what the source holds.
@@ -164,7 +172,15 @@ impl World {
                 *result = self.execute_copy(op.id, copy.sectors);
                 Some(result.is_ok())
             }
-            OpKind::Commit { place, block } => Some(self.execute_commit(*place, block)),
+            OpKind::Commit { .. } if op.half => Some(self.execute_meta_flush(op.submitted)),
+            OpKind::Commit { place, block } if self.params.has_fua => {
+                Some(self.execute_commit(*place, block))
+            }
+            OpKind::Commit { place, block } => {
+                op.half = self.meta_write_half(*place, block);
+                op.submitted = self.tick + 1;
+                (!op.half).then_some(false)
+            }
         };
         self.trace(|| format!("the device: {op}"));
         self.ops.insert(i, op);
@@ -280,7 +296,13 @@ impl World {
         let ok = !flush.doomed && !self.rng.per_mille(self.params.faults.source_flush);
         if ok {
             self.source.flush(flush.submitted, &mut self.rng);
+            if self.params.one_disk && self.rng.below(2) == 0 {
+                self.meta.flush();
+            }
         } else {
+            if self.params.one_disk {
+                self.meta.flush_failed(&mut self.rng);
+            }
             let dropped = self.source.flush_failed(flush.submitted, &mut self.rng);
             let covers = |op: &Op| dropped.is_some_and(|at| at < op.submitted);
             for op in self.ops.iter_mut().filter(|op| !op.writes()) {
@@ -315,7 +337,7 @@ impl World {
         result
     }
 
-    fn execute_commit(&mut self, place: u64, block: &Rc<Block>) -> bool {
+    pub(super) fn execute_commit(&mut self, place: u64, block: &Rc<Block>) -> bool {
         if !self.rng.per_mille(self.params.faults.meta_write) {
             self.meta.write_fua(place, block.clone());
             return true;
@@ -323,6 +345,10 @@ impl World {
         self.stats.failed_metadata += 1;
         let fate = Fate::any(&mut self.rng);
         self.meta.write_fua_torn(place, block, fate, &mut self.rng);
+        if self.params.one_disk && self.rng.below(2) == 0 {
+            self.meta.flush_failed(&mut self.rng);
+            self.metadata_dropped(self.tick);
+        }
         false
     }
 }

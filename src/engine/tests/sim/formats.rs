@@ -62,6 +62,7 @@ impl Device {
                 Step::Write(place) => self.disk.write(place, Rc::new(block)),
                 Step::WriteFua(place) => self.disk.write_fua(place, Rc::new(block)),
                 Step::Flush => self.disk.flush(),
+                Step::Wait => panic!("nothing is under way"),
                 Step::Done => return,
             }
         }

@@ -2,10 +2,12 @@
 
 //! Format, checkpoint and load: the order in which the target reads and writes blocks of metadata.
 
+use super::devices::Op;
 use super::disk::Fate;
 use super::params::Params;
 use super::promise::Stop;
 use super::world::World;
+use crate::cache::{Cache, MetadataFlush};
 use crate::checkpoint::{Checkpoint, Purpose, Step};
 use crate::format::fingerprint::Fingerprint;
 use crate::format::layout::{JOURNAL_BLOCKS, SUPERBLOCKS};
@@ -50,7 +52,8 @@ pub struct Loaded {
 /// An engine that has loaded nothing.
 pub fn blank(params: &Params, settings: Settings) -> (Engine<Heap>, Shared<Heap>) {
     let geometry = Geometry::new(params.length, params.extent_sectors).unwrap();
-    let engine = Engine::new(geometry, Features::default(), settings).unwrap();
+    let mut engine = Engine::new(geometry, Features::default(), settings).unwrap();
+    engine.cache = params.cache;
     (engine, Shared::new(geometry).unwrap())
 }
 
@@ -134,6 +137,7 @@ impl World {
             Step::Write(place) => self.meta_write(place, block, false)?,
             Step::WriteFua(place) => self.meta_write(place, block, true)?,
             Step::Flush => self.meta_flush()?,
+            Step::Wait => return Ok(Progress::More),
             Step::Done => return Ok(Progress::Done),
         };
         if ok {
@@ -150,38 +154,119 @@ impl World {
         self.meta_coming = Some((place, block.clone()));
         self.crash_here()?;
         self.meta_coming = None;
-        if self.rng.per_mille(self.params.faults.meta_write) {
-            self.trace(|| "fails".into());
+        let sent = fua.then(|| self.engine.metadata_flush_sent(&self.shared));
+        let ok = if fua {
+            self.meta_write_fua(place, &block)
+        } else {
+            self.meta_write_plain(place, &block)
+        };
+        self.trace(|| format!("ok {ok}"));
+        if let Some(sent) = sent {
+            self.metadata_flush_ended(sent, ok);
+        }
+        if ok {
+            self.crash_here()?;
+        }
+        Ok(ok)
+    }
+
+    fn meta_write_plain(&mut self, place: u64, block: &Rc<Block>) -> bool {
+        let ok = !self.rng.per_mille(self.params.faults.meta_write);
+        if ok {
+            self.meta.write(place, block.clone());
+        } else {
             self.stats.failed_metadata += 1;
             let fate = Fate::any(&mut self.rng);
-            if fua {
-                self.meta.write_fua_torn(place, &block, fate, &mut self.rng);
-            } else {
-                self.meta.write_torn(place, &block, fate, &mut self.rng);
-            }
-            return Ok(false);
+            self.meta.write_torn(place, block, fate, &mut self.rng);
         }
-        if fua {
-            self.meta.write_fua(place, block);
+        ok
+    }
+
+    /// The data of a FUA write on a disk without FUA.
+    pub(super) fn meta_write_half(&mut self, place: u64, block: &Rc<Block>) -> bool {
+        let ok = !self.rng.per_mille(self.params.faults.meta_write);
+        if ok {
+            self.meta.write(place, block.clone());
         } else {
-            self.meta.write(place, block);
+            self.stats.failed_metadata += 1;
+            let fate = Fate::any(&mut self.rng);
+            self.meta.write_fua_torn(place, block, fate, &mut self.rng);
         }
-        self.crash_here()?;
-        Ok(true)
+        ok
+    }
+
+    fn meta_write_fua(&mut self, place: u64, block: &Rc<Block>) -> bool {
+        if self.params.has_fua {
+            return self.execute_commit(place, block);
+        }
+        let ok = self.meta_write_half(place, block);
+        // The source goes on meanwhile.
+        for _ in 0..self.rng.below(3) {
+            self.some_flush();
+        }
+        ok && self.execute_meta_flush(self.tick + 1)
+    }
+
+    /// Some flush or FUA write of the source is done, but not reported.
+    fn some_flush(&mut self) {
+        let flushes = |op: &Op| op.done.is_none() && (op.half || op.is_flush());
+        if let Some(i) = self.ops.iter().position(flushes) {
+            self.execute(i);
+        }
+    }
+
+    /// The end of a request to the metadata device that is or contains a flush.
+    pub(super) fn metadata_flush_ended(&mut self, sent: MetadataFlush, ok: bool) {
+        self.engine.metadata_flush_ended(&self.shared, sent, ok);
+        if !ok && self.params.cache != Cache::Apart {
+            self.metadata_has_failed();
+        }
+    }
+
+    /// What was copied or overwritten may be gone, or has been undone.
+    pub(super) fn metadata_has_failed(&mut self) {
+        self.oracle.lost(None);
+        self.delta.inexact();
+        if self.params.cache == Cache::Unknown {
+            self.oracle.told();
+        }
     }
 
     fn meta_flush(&mut self) -> Result<bool, Stop> {
         self.crash_here()?;
-        let ok = !self.rng.per_mille(self.params.faults.meta_flush);
+        let sent = self.engine.metadata_flush_sent(&self.shared);
+        let ok = self.execute_meta_flush(self.tick + 1);
         self.trace(|| format!("metadata flush ok {ok}"));
+        self.metadata_flush_ended(sent, ok);
+        self.crash_here()?;
+        Ok(ok)
+    }
+
+    /// The disk flushes, for the metadata. With one cache all that was complete when this was
+    /// `submitted` goes with it.
+    pub(super) fn execute_meta_flush(&mut self, submitted: u64) -> bool {
+        let ok = !self.rng.per_mille(self.params.faults.meta_flush);
         if ok {
             self.meta.flush();
+            if self.params.one_disk && self.rng.below(2) == 0 {
+                self.source.flush(submitted, &mut self.rng);
+            }
         } else {
             self.stats.failed_metadata += 1;
             self.meta.flush_failed(&mut self.rng);
+            // What it has not dropped it has written.
+            self.meta.flush();
+            self.metadata_dropped(submitted);
         }
-        self.crash_here()?;
-        Ok(ok)
+        ok
+    }
+
+    /// A failed flush for the metadata may have dropped what the source has in the same cache.
+    pub(super) fn metadata_dropped(&mut self, submitted: u64) {
+        if self.params.one_disk {
+            self.source.flush_failed(submitted, &mut self.rng);
+            self.metadata_has_failed();
+        }
     }
 
     /// Whether anything can be recorded.

@@ -83,6 +83,8 @@ struct Sector {
     parts_done: u32,
     /// Such a part was lost: it counts as acknowledged before that.
     part_lost: bool,
+    /// Any of these writes may be lost, FUA or not, and nobody will tell.
+    unheard: bool,
     /// When the last write that succeeded was acknowledged.
     acknowledged: u64,
 }
@@ -139,6 +141,7 @@ impl Oracle {
             group_succeeded: false,
             parts_done: 0,
             part_lost: false,
+            unheard: false,
             acknowledged: 0,
         };
         Self {
@@ -165,6 +168,7 @@ impl Oracle {
                 sector.group_succeeded = false;
                 sector.parts_done = 0;
                 sector.part_lost = false;
+                sector.unheard = false;
             }
             sector.in_flight += 1;
             sector.group.add(stamp);
@@ -207,7 +211,7 @@ impl Oracle {
             if ok && !sector.part_lost {
                 sector.acknowledged = now;
             }
-            if let (Some(beside), true) = (fua, ok) {
+            if let (Some(beside), true) = (fua, ok && !sector.unheard) {
                 let later = |other: Stamp| other & !ANYTHING >= stamp & !ANYTHING;
                 sector
                     .durable
@@ -331,6 +335,19 @@ impl Oracle {
                 .filter(|read| read.sectors.contains(at))
             {
                 read.sets[(at - read.sectors.start()) as usize].join(&sector.durable);
+            }
+        }
+    }
+
+    /// Nobody will tell the host of what is lost: it is as if it had been told.
+    pub fn told(&mut self) {
+        for (i, sector) in self.sectors.iter_mut().enumerate() {
+            let lost = core::mem::take(&mut sector.lost);
+            sector.current.join(&lost);
+            sector.before.join(&lost);
+            sector.unheard = sector.in_flight > 0;
+            for flush in &mut self.flushes {
+                flush.sets[i].join(&lost);
             }
         }
     }

@@ -3,6 +3,7 @@
 //! What one life is like.
 
 use super::rng::Rng;
+use crate::cache::Cache;
 use crate::run::Run;
 
 /// How often requests fail, per thousand.
@@ -53,8 +54,12 @@ pub struct Params {
     pub in_flight: usize,
     /// How often requests fail.
     pub faults: Faults,
-    /// The source has FUA; else a FUA write is a write and a flush, and bears the flush's error.
+    /// The disks have FUA; else a FUA write is a write and a flush, and bears the flush's error.
     pub has_fua: bool,
+    /// Metadata and source are parts of one disk, with one volatile cache.
+    pub one_disk: bool,
+    /// What the target knows of that.
+    pub cache: Cache,
     /// Writes that fail may land later.
     pub late: bool,
     /// Crash points looked at, per thousand steps.
@@ -161,6 +166,12 @@ impl Params {
         // One in eight lives has its window across the border between two map blocks.
         let first = if rng.below(8) == 0 { 32256 - 30 } else { 0 };
         let length = (first + window_extents) * extent_sectors - short;
+        let one_disk = rng.below(2) == 0;
+        let cache = if one_disk {
+            rng.pick(&[Cache::Shared, Cache::Unknown])
+        } else {
+            rng.pick(&[Cache::Apart, Cache::Unknown])
+        };
         Self {
             length,
             extent_sectors,
@@ -169,6 +180,8 @@ impl Params {
             in_flight: 8 + rng.below(24) as usize,
             faults: Self::any_faults(rng),
             has_fua: rng.below(2) == 0,
+            one_disk,
+            cache,
             late: rng.below(2) == 0,
             forks: 60,
             live_checks: 100,

@@ -97,6 +97,8 @@ counters! {
     landed_late,
     /// Source flushes, or FUA writes, that failed.
     failed_flushes,
+    /// Journal blocks whose success could not be believed at once.
+    doubted,
     /// Writes and flushes of metadata that failed.
     failed_metadata,
     /// Times that everything was compared while in use.

@@ -6,6 +6,7 @@ use super::devices::{Op, OpKind};
 use super::meta::Progress;
 use super::promise::Stop;
 use super::world::World;
+use crate::cache::Cache;
 use crate::checkpoint::{Checkpoint, Purpose};
 use crate::copier::{Copy, CopyResult};
 use crate::copying::{Background, CopyOutcome};
@@ -50,6 +51,7 @@ impl World {
         if self.checkpoint.is_some() {
             return;
         }
+        self.commit_believed();
         let mut block = [0; BLOCK];
         match self.engine.next_commit(&self.shared, &mut block) {
             Commit::Nothing => {
@@ -61,7 +63,7 @@ impl World {
             }
             Commit::Write(place) => {
                 self.stats.commits += 1;
-                self.submit(OpKind::Commit {
+                self.send_commit(OpKind::Commit {
                     place,
                     block: Rc::new(block),
                 });
@@ -138,8 +140,33 @@ impl World {
         let ok = op.done == Some(true);
         let written = self.engine.commit_written(&self.shared, ok);
         self.trace(|| format!("commit ok {ok} {written:?}"));
-        if written == Written::Again {
-            self.submit(op.kind);
+        if !ok && self.params.cache != Cache::Apart {
+            self.metadata_has_failed();
         }
+        self.after_commit(written, op.kind);
+    }
+
+    /// The journal block may have been in doubt.
+    fn commit_believed(&mut self) {
+        if let Some(kind) = self.doubtful.take() {
+            let written = self.engine.commit_believed(&self.shared);
+            self.after_commit(written, kind);
+        }
+    }
+
+    fn after_commit(&mut self, written: Written, kind: OpKind) {
+        match written {
+            Written::Done => {}
+            Written::Again => self.send_commit(kind),
+            Written::Waiting => {
+                self.stats.doubted += 1;
+                self.doubtful = Some(kind);
+            }
+        }
+    }
+
+    fn send_commit(&mut self, kind: OpKind) {
+        self.engine.commit_sent(&self.shared);
+        self.submit(kind);
     }
 }

@@ -57,6 +57,8 @@ pub struct World {
     /// What has ended and is left to the worker.
     pub(super) ended: Vec<Op>,
     pub(super) checkpoint: Option<Checkpoint>,
+    /// The journal block that is written, if that is in doubt.
+    pub(super) doubtful: Option<OpKind>,
     pub(super) identical: bool,
     /// What is under way beside requests, for crash points.
     pub(super) during: During,
@@ -146,6 +148,7 @@ impl World {
             late: Vec::new(),
             ended: Vec::new(),
             checkpoint: None,
+            doubtful: None,
             identical,
             during: During::default(),
             idle_passes: 0,
@@ -329,8 +332,9 @@ impl World {
 
     /// A source flush has failed, and the engine does not know yet: what was copied may be gone.
     pub(super) fn is_unaware(&self) -> bool {
+        let one_disk = self.params.one_disk;
         let mut under_way = self.ops.iter().chain(&self.ended);
-        under_way.any(Op::is_failed_flush)
+        under_way.any(|op| op.is_failed_flush() || one_disk && op.is_failed_commit())
     }
 
     /// Says what is done, if it is to be told.

@@ -1,0 +1,187 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! One volatile cache for metadata and source.
+
+use super::*;
+use crate::checkpoint::{Checkpoint, Purpose, Step};
+use crate::flushes::Settled;
+use crate::format::{Block, BLOCK};
+use crate::journal::{Commit, Written};
+use crate::maps::Role;
+use crate::plan::{Op, Request};
+use crate::requests::{Admission, Ticket};
+use crate::restoring::{Device, EXTENT};
+use crate::run::Run;
+use crate::sent::{Sent, Taken};
+
+fn restoring(cache: Cache) -> Device {
+    let mut device = Device::restoring(0..4);
+    device.engine.cache = cache;
+    device
+}
+
+/// A journal block with first touches is filled and sent.
+fn commit_sent(device: &mut Device) {
+    let ticket = &mut Ticket::new(write(Run::one(600)), device.shared.losses());
+    let admission = device.engine.admit(&device.shared, ticket, 0);
+    assert_eq!(admission, Admission::Wait);
+    assert!(matches!(device.next_commit(), Commit::Write(_)));
+    device.engine.commit_sent(&device.shared);
+}
+
+fn write(extents: Run) -> Request {
+    Request {
+        op: Op::Write,
+        sectors: Run::new(extents.start() * EXTENT, extents.len() * EXTENT),
+        whole: false,
+    }
+}
+
+/// The host overwrites an extent.
+fn overwritten(device: &mut Device, extent: u64) {
+    let Device { engine, shared, .. } = device;
+    let mut ticket = Ticket::new(write(Run::one(extent)), shared.losses());
+    assert_eq!(engine.admit(shared, &mut ticket, 0), Admission::Go);
+    assert!(engine.completed(shared, &mut ticket, true));
+}
+
+/// How a flush of the host's ends that is sent now.
+fn flushed(device: &mut Device) -> Settled {
+    let Device { engine, shared, .. } = device;
+    let mut sent = Sent::flush(shared);
+    sent.ended(shared, true);
+    assert_eq!(engine.take_ended(shared, &mut sent), Taken::Settle);
+    engine.settle(shared, &sent)
+}
+
+#[test]
+fn a_failed_journal_write_is_a_failed_flush() {
+    for cache in [Cache::Apart, Cache::Unknown, Cache::Shared] {
+        let mut device = restoring(cache);
+        device.copied(0);
+        commit_sent(&mut device);
+        let Device { engine, shared, .. } = &mut device;
+        assert_eq!(engine.commit_written(shared, false), Written::Again);
+        let left = shared.maps.count(Role::Cdm);
+        assert_eq!(left, if cache == Cache::Apart { 3 } else { 4 });
+        // Copies are all that is lost for certain.
+        let failed = flushed(&mut device) == Settled::Failed;
+        assert_eq!(failed, cache == Cache::Shared);
+    }
+}
+
+#[test]
+fn the_host_hears_of_an_overwrite_that_was_lost() {
+    let mut device = restoring(Cache::Unknown);
+    overwritten(&mut device, 1);
+    commit_sent(&mut device);
+    device.engine.commit_written(&device.shared, false);
+    assert_eq!(device.shared.maps.count(Role::Cdm), 4);
+    assert_eq!(flushed(&mut device), Settled::Failed);
+}
+
+#[test]
+fn an_overwrite_under_way_may_be_lost() {
+    let mut device = restoring(Cache::Unknown);
+    let Device { engine, shared, .. } = &mut device;
+    let mut ticket = Ticket::new(write(Run::one(1)), shared.losses());
+    assert_eq!(engine.admit(shared, &mut ticket, 0), Admission::Go);
+    let sent = engine.metadata_flush_sent(shared);
+    engine.metadata_flush_ended(shared, sent, false);
+    assert!(!engine.completed(shared, &mut ticket, true));
+    assert_eq!(shared.maps.count(Role::Cdm), 4);
+}
+
+/// While tracking there is nothing to undo.
+#[test]
+fn a_failed_journal_write_concerns_the_host_on_one_disk_only() {
+    for cache in [Cache::Apart, Cache::Unknown, Cache::Shared] {
+        let mut device = Device::restoring(0..0);
+        device.engine.cache = cache;
+        commit_sent(&mut device);
+        device.engine.commit_written(&device.shared, false);
+        let failed = flushed(&mut device) == Settled::Failed;
+        assert_eq!(failed, cache == Cache::Shared);
+    }
+}
+
+#[test]
+fn a_source_flush_waits_for_a_journal_write() {
+    let mut device = restoring(Cache::Unknown);
+    device.copied(0);
+    commit_sent(&mut device);
+    assert_eq!(flushed(&mut device), Settled::Waiting);
+    assert_eq!(device.engine.clears.covered(), 0);
+    let written = device.engine.commit_written(&device.shared, true);
+    assert_eq!(written, Written::Done);
+    assert_eq!(device.engine.clears.covered(), 1);
+}
+
+/// The other way round: the block may have been dropped before the disk came to flush it.
+#[test]
+fn a_journal_write_waits_for_source_flushes() {
+    let mut device = restoring(Cache::Unknown);
+    let mut own = Sent::own_flush(&device.shared);
+    commit_sent(&mut device);
+    let Device { engine, shared, .. } = &mut device;
+    assert_eq!(engine.commit_written(shared, true), Written::Waiting);
+    assert_eq!(engine.commit_believed(shared), Written::Waiting);
+    own.ended(shared, false);
+    assert_eq!(engine.commit_believed(shared), Written::Waiting);
+    engine.take_ended(shared, &mut own);
+    assert_eq!(engine.commit_believed(shared), Written::Again);
+    assert_eq!(engine.commit_believed(shared), Written::Waiting);
+    engine.commit_sent(shared);
+    assert_eq!(engine.commit_written(shared, true), Written::Done);
+    let prm = shared.maps.view().prm;
+    assert!(prm.get(600));
+}
+
+/// Does what a checkpoint says; returns where blocks and superblocks went.
+fn steps(device: &mut Device, checkpoint: &mut Checkpoint) -> (Vec<u64>, Vec<u64>, Step) {
+    let (mut blocks, mut superblocks) = (vec![], vec![]);
+    let mut block: Block = [0; BLOCK];
+    loop {
+        match checkpoint.next(&mut device.engine, &device.shared, &mut block) {
+            Step::Write(place) => blocks.push(place),
+            Step::WriteFua(place) => superblocks.push(place),
+            Step::Flush => {}
+            step @ (Step::Wait | Step::Done) => return (blocks, superblocks, step),
+        }
+    }
+}
+
+#[test]
+fn a_checkpoint_whose_blocks_may_be_lost_writes_them_again() {
+    let mut device = restoring(Cache::Unknown);
+    commit_sent(&mut device);
+    device.engine.commit_written(&device.shared, true);
+    let mut own = Sent::own_flush(&device.shared);
+    let mut checkpoint = Checkpoint::new(Purpose::Running);
+    let (blocks, superblocks, step) = steps(&mut device, &mut checkpoint);
+    assert_eq!((blocks.len(), superblocks.len(), step), (2, 0, Step::Wait));
+    own.ended(&device.shared, false);
+    device.engine.take_ended(&device.shared, &mut own);
+    // Nor is the superblock believed while another one may fail.
+    let mut next = Sent::own_flush(&device.shared);
+    let (again, none, step) = steps(&mut device, &mut checkpoint);
+    assert_eq!((&again, none.len(), step), (&blocks, 0, Step::Wait));
+    next.ended(&device.shared, true);
+    device.engine.take_ended(&device.shared, &mut next);
+    let mut last = Sent::own_flush(&device.shared);
+    let (none, superblocks, step) = steps(&mut device, &mut checkpoint);
+    assert_eq!((none.len(), superblocks.len(), step), (0, 1, Step::Wait));
+    last.ended(&device.shared, false);
+    device.engine.take_ended(&device.shared, &mut last);
+    let (none, again, step) = steps(&mut device, &mut checkpoint);
+    assert_eq!((none.len(), &again, step), (0, &superblocks, Step::Done));
+}
+
+#[test]
+fn apart_a_checkpoint_waits_for_nobody() {
+    let mut device = restoring(Cache::Apart);
+    let _own = Sent::own_flush(&device.shared);
+    let mut checkpoint = Checkpoint::new(Purpose::Running);
+    let (_, superblocks, step) = steps(&mut device, &mut checkpoint);
+    assert_eq!((superblocks.len(), step), (1, Step::Done));
+}
