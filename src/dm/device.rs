@@ -3,8 +3,8 @@
 //! Block devices that a target opened in its constructor.
 //!
 //! [`Device`] is open for reading and writing, [`ReadOnlyDevice`] can only be read: nothing in this
-//! layer takes one as the destination of a write. Both are handles that may be cloned and kept in
-//! I/O; the devices themselves are put when the table line is destroyed.
+//! layer takes one as the destination of data. (It may get a flush, which has none.) Both are handles
+//! that may be cloned and kept in I/O; the devices themselves are put when the table line is destroyed.
 
 use core::{fmt, ptr::NonNull};
 use kernel::{prelude::*, str::NullTerminatedFormatter};
@@ -197,6 +197,23 @@ pub trait BlockDevice: Sealed {
     fn is_read_only(&self) -> bool {
         // SAFETY: by `Handle`'s invariants the block device is open.
         unsafe { bindings::rust_dm_bdev_read_only(raw(self)) }
+    }
+
+    /// Writes the dirty pages of the device's page cache, which others have left there, and waits.
+    /// Sleeps, also for I/O on the device.
+    ///
+    /// # Errors
+    ///
+    /// `EIO` or `ENOSPC`: some could not be written, now or since the last time that somebody asked.
+    fn write_pages(&self) -> Result {
+        // SAFETY: by `Handle`'s invariants the block device is open.
+        kernel::error::to_result(unsafe { bindings::sync_blockdev(raw(self)) })
+    }
+
+    /// Drops the clean pages of the device's page cache that nobody uses. Sleeps, but for no I/O.
+    fn drop_pages(&self) {
+        // SAFETY: by `Handle`'s invariants the block device is open.
+        unsafe { bindings::invalidate_bdev(raw(self)) };
     }
 
     /// Whether the device has a volatile write cache.

@@ -141,10 +141,14 @@ impl IoClient {
 
     /// Makes every write to `dev` that has completed before this call durable. Sleeps.
     ///
+    /// A flush has no data and changes no content, so a device that was opened for reading may get
+    /// one, for writes of others; also one that refuses writes.
+    ///
     /// Errors: `EIO`: which of them are durable is unknown.
-    pub fn flush(&self, dev: &Device) -> Result {
+    pub fn flush(&self, dev: &impl BlockDevice) -> Result {
+        let (flags, bdev) = (WRITE | SYNC | PREFLUSH, device::raw(dev));
         // SAFETY: No sectors, so the memory is not looked at; the device is open while borrowed.
-        unsafe { self.submit(WRITE | SYNC | PREFLUSH, dev.bdev(), 0, 0, NO_MEMORY, WAIT) }
+        unsafe { self.submit(flags, bdev, 0, 0, NO_MEMORY, WAIT) }
     }
 
     /// Hands one request to dm-io, and waits for it if `notify` has no function.

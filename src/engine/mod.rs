@@ -12,6 +12,7 @@
 //! | what is copied next? | [`copier`], [`copying`], [`wanted`], [`pace`], [`probe`] |
 //! | when is something durable? | [`touches`], [`gather`], [`ahead`], [`clears`], [`flushes`], [`turns`], [`cache`], [`journal`], [`checkpoint`] |
 //! | what survives a crash? | [`load`] |
+//! | where are source and clone compared? | [`identical`] |
 //! | what is on the metadata device? | [`mod@format`] |
 //! | what do the user's words mean? | [`mod@line`], [`message`], [`settings`] |
 
@@ -33,6 +34,7 @@ pub mod format;
 pub mod gather;
 pub mod geometry;
 pub mod holds;
+pub mod identical;
 pub mod journal;
 pub mod line;
 pub mod load;

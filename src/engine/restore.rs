@@ -61,7 +61,7 @@ impl<S: Storage> Engine<S> {
     }
 
     /// The delta map becomes empty, because the caller has just made the clone, with the checkpoint
-    /// that is returned. The source must have been flushed.
+    /// that is returned. Both must be durable, and compared: see [`identical`](super::identical).
     pub fn assume_identical(&mut self, shared: &Shared<S>, clone: Fingerprint) -> Checkpoint {
         self.superblock.clone = clone;
         self.fill_map(shared, Role::Cdm, Entry::ZEROS);

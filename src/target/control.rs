@@ -17,9 +17,10 @@ use kernel::prelude::*;
 ///
 /// # Errors
 ///
-/// `EINVAL`: an unknown message, a bad value, a wrong number of words. `EBUSY`: the device is not
-/// suspended, a new table waits to be resumed, or somebody holds the device or uses what is cached of
-/// it. `EALREADY`: a restore runs. `EROFS`: nothing can be recorded. `EIO`: it was not made durable.
+/// `EINVAL`: an unknown message, a bad value, a wrong number of words; source and clone are not
+/// identical. `EBUSY`: the device is not suspended, a new table waits to be resumed, or somebody holds
+/// the device or uses what is cached of it. `EALREADY`: a restore runs. `EROFS`: nothing can be
+/// recorded. `EIO`: it was not made durable.
 pub(super) fn message(core: &Owner<Core>, words: Args<'_>) -> Result {
     let done = match Message::parse(words.map(word_bytes)) {
         Ok(Message::Set { key, value }) => set(core, key, value),

@@ -11,6 +11,7 @@
 //!    `end_io` and completions.
 
 use super::copies::Copies;
+use super::identical;
 use super::memory::KernelMemory;
 use super::worker;
 use super::Restore;
@@ -119,6 +120,8 @@ pub(super) struct Desk {
     pub(super) syncing: BioList<DoneBio<Restore>>,
     /// For synchronous metadata I/O, one block.
     pub(super) scratch: BlockBuf,
+    /// For what is read to compare source and clone.
+    pub(super) compared: BlockBuf,
     /// For the next journal block; absent while one is being written.
     pub(super) block: Option<BlockBuf>,
     /// Where the journal block that is being written goes, in blocks.
@@ -188,6 +191,7 @@ impl Core {
             waiting: BioList::new(),
             syncing: BioList::new(),
             scratch: BlockBuf::new(1)?,
+            compared: BlockBuf::new(identical::BLOCKS)?,
             block: Some(BlockBuf::new(1)?),
             block_place: 0,
             checkpoint: None,

@@ -4,6 +4,7 @@
 //! read and written is the engine's to say.
 
 use super::core::{Core, Desk, Devices};
+use super::identical::confirm;
 use super::roles;
 use super::worker;
 use crate::dm::{
@@ -24,6 +25,7 @@ use crate::engine::{
         Refusal, BLOCK_SECTORS,
     },
     geometry::Geometry,
+    identical::Places,
     load::check_identity,
 };
 use kernel::prelude::*;
@@ -198,25 +200,36 @@ fn try_load(core: &Core, desk: &mut Desk, buf: &mut BlockBuf) -> Usable<Option<u
     if let Some(superblock) = identify_again(core, desk, buf)? {
         return load_existing(core, superblock, buf);
     }
+    let clone = look_at_clone(core, desk, buf)?;
     // Somebody else may find the same device blank under another name. One goes first, and the other
     // finds what it has formatted.
     let _naming = claims::naming();
     match identify_again(core, desk, buf)? {
         Some(superblock) => load_existing(core, superblock, buf),
-        None => format(core, desk, buf).map(|()| None),
+        None => format(core, desk, clone).map(|()| None),
+    }
+}
+
+/// The clone's fingerprint, for a format. Source and clone must be the same if the table says so.
+fn look_at_clone(core: &Core, desk: &mut Desk, buf: &mut BlockBuf) -> Usable<Fingerprint> {
+    let geometry = core.shared.maps.geometry();
+    if core.features.identical {
+        confirm(core, Places::anywhere(*geometry), &mut desk.compared)
+    } else {
+        Ok(fingerprint(
+            &core.io,
+            &core.devices,
+            geometry.length(),
+            buf,
+        )?)
     }
 }
 
 /// Formats blank metadata.
-fn format(core: &Core, desk: &mut Desk, buf: &mut BlockBuf) -> Usable<()> {
-    let length = core.shared.maps.geometry().length();
-    let clone = fingerprint(&core.io, &core.devices, length, buf)?;
-    let identical = core.features.identical;
-    if identical {
-        worker::flush_now(core)?;
-    }
+fn format(core: &Core, desk: &mut Desk, clone: Fingerprint) -> Usable<()> {
     let uuid = random::uuid();
     desk.claim.identify(uuid)?;
+    let identical = core.features.identical;
     core.engine
         .lock()
         .format(&core.shared, uuid, clone, identical);
@@ -401,13 +414,18 @@ pub(super) fn begin_restore(core: &Core, desk: &mut Desk) -> Result {
     checkpoint(core, desk, begun)
 }
 
-/// The clone has just been made: the delta map becomes empty and the fingerprint is taken anew. What
-/// the clone was made from must be on the source for good before the maps say so.
+/// The clone has just been made: the delta map becomes empty, and the clone's fingerprint is another.
+/// Nothing has changed if that is not believed; the reason is in the log.
 pub(super) fn assume_identical(core: &Core, desk: &mut Desk) -> Result {
-    worker::flush_now(core)?;
-    let length = core.shared.maps.geometry().length();
-    let clone = fingerprint(&core.io, &core.devices, length, &mut desk.scratch)
-        .inspect_err(|_| core.shared.count_error(true))?;
+    let places = Places::touched(&core.shared.maps);
+    let clone = confirm(core, places, &mut desk.compared).map_err(|unusable| {
+        // What cannot be read or written is in the log already.
+        if let Unusable::Refused(refusal) = &unusable {
+            let reason = word_text(refusal.reason());
+            dm_err!(core.name, "assume_identical: {reason}");
+        }
+        unusable.error()
+    })?;
     let identical = core.engine.lock().assume_identical(&core.shared, clone);
     checkpoint(core, desk, identical)
 }

@@ -10,12 +10,14 @@
 //! | copies in flight | [`copies`] |
 //! | suspend and resume | [`suspend`] |
 //! | load, format, checkpoint | [`metadata`] |
+//! | are source and clone the same? | [`identical`] |
 //! | messages | [`control`] |
 
 mod control;
 mod copies;
 mod core;
 mod fast;
+mod identical;
 mod limits;
 mod memory;
 mod metadata;

@@ -7,6 +7,7 @@
 //! from the sector alone: see [`is_stamped`]. A part that was handed out is not used again.
 
 use anyhow::{bail, Context, Result};
+use std::ops::Range;
 use std::sync::Mutex;
 
 /// Sectors of 1 GiB.
@@ -23,6 +24,20 @@ const EDGE: u64 = 128;
 /// Whether source and clone have a stamp at `sector` of the disk from the start; else zeros.
 pub fn is_stamped(sector: u64) -> bool {
     sector < POOL || (sector >= GIB && !(EDGE..GIB - EDGE).contains(&(sector % GIB)))
+}
+
+/// The parts of `sectors` that have stamps from the start.
+pub fn stamped(sectors: Range<u64>) -> Vec<Range<u64>> {
+    let borders = (sectors.start / GIB).max(1)..=sectors.end / GIB + 1;
+    let edges = borders.map(|gib| {
+        let border = gib * GIB;
+        (border - EDGE).max(GIB)..border + EDGE
+    });
+    std::iter::once(0..POOL)
+        .chain(edges)
+        .map(|part| part.start.max(sectors.start)..part.end.min(sectors.end))
+        .filter(|part| !part.is_empty())
+        .collect()
 }
 
 /// Which set of disks.
@@ -164,4 +179,25 @@ fn take(blocks: Blocks, kind: usize, sectors: u64, end: u64) -> Result<u64> {
     }
     *at += sectors;
     Ok(start)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn stamped_parts_are_those_with_stamps() {
+        for (start, end) in [
+            (POOL - 3, POOL + 3),
+            (GIB - 3, GIB + 200),
+            (GIB + 5, 2 * GIB - 10),
+            (3 * GIB, 5 * GIB),
+            (2 * GIB - 130, 2 * GIB + 130),
+        ] {
+            let parts = stamped(start..end);
+            let sectors: Vec<u64> = parts.into_iter().flatten().collect();
+            let expected: Vec<u64> = (start..end).filter(|at| is_stamped(*at)).collect();
+            assert!(sectors == expected, "{start}..{end}");
+        }
+    }
 }

@@ -6,8 +6,9 @@
 
 use super::disks::{self, Part, GIB};
 use super::dm::{self, New};
-use super::io::Device;
+use super::io::{Buffer, Device};
 use super::model::Model;
+use super::stamps::{Stamp, Writer, BLOCK};
 use super::stats::{self, Moved};
 use super::status::Status;
 use super::tracker::Tracker;
@@ -46,6 +47,8 @@ pub struct Rig {
     /// What must be.
     pub tracker: Tracker,
     device: Option<Device>,
+    /// The source holds what the clone does until the device was made.
+    alike: bool,
     active: bool,
     sysfs: String,
 }
@@ -87,7 +90,32 @@ impl Rig {
         };
         let passdown = !spec.has("no_discard_passdown");
         let tracker = Tracker::new(spec.extent, spec.length, cdm, passdown, model);
-        Self::assemble(spec, source, clone, metadata, tracker)
+        let mut rig = Self::assemble(spec, source, clone, metadata, tracker)?;
+        if !filled {
+            rig.fill_source(Writer::Clone)?;
+            rig.alike = true;
+        }
+        Ok(rig)
+    }
+
+    /// Writes to the source, past the mapped device, what it or the clone holds from the start.
+    pub fn fill_source(&self, writer: Writer) -> Result<()> {
+        let part = &self.source.part;
+        let disk = Device::open(&part.disk.path(part.blocks))?;
+        let from = match writer {
+            Writer::Clone => self.clone.part.start,
+            _ => part.start,
+        };
+        for stamped in disks::stamped(from..from + self.spec.length) {
+            for some in super::requests::parts(stamped) {
+                let mut data = Buffer::zeroed(some.end - some.start);
+                for (sector, block) in some.clone().zip(data.chunks_exact_mut(BLOCK)) {
+                    Stamp::initial(writer, sector).fill(block);
+                }
+                disk.write(part.start + some.start - from, &data)?;
+            }
+        }
+        Ok(disk.flush()?)
     }
 
     /// Makes slices of given parts, whose state is known.
@@ -121,6 +149,7 @@ impl Rig {
             metadata,
             tracker,
             device: None,
+            alike: false,
             active: false,
             sysfs: String::new(),
         })
@@ -150,9 +179,16 @@ impl Rig {
     }
 
     /// Makes the mapped device, with the optional words of the spec.
+    ///
+    /// With `identical` source and clone hold the same until then. Afterwards the source has its own
+    /// content again, behind the target's back: so scenarios see which of the two answers a read.
     pub fn create(&mut self) -> Result<()> {
         let words = self.spec.optional_words();
-        self.create_with(&words)
+        self.create_with(&words)?;
+        if std::mem::take(&mut self.alike) {
+            self.fill_source(Writer::Source)?;
+        }
+        Ok(())
     }
 
     /// Makes the mapped device, with these optional words.

@@ -44,8 +44,8 @@ impl Rig {
         Ok(compared)
     }
 
-    /// Scenarios call source and clone identical that are not, to see which of them answers a
-    /// read: an extent that was never touched still holds what the source held at first.
+    /// Source and clone were the same when they were called identical, and are no more: see
+    /// [`Rig::create`]. An extent that was never touched holds the source's own content.
     fn was_never_a_copy(&self, extent: u64) -> bool {
         let is_first = |sector| self.tracker.model.at(sector) == Content::Source;
         self.spec.features.iter().any(|word| word == "identical")

@@ -49,6 +49,8 @@ pub enum Refusal {
     CloneSize,
     /// The clone's content is not the one that was recorded.
     CloneContent,
+    /// Source and clone were said to be identical, and differ.
+    NotIdentical,
     /// A block of the slot table fails its checksum.
     TableDamaged,
     /// The slot table as a whole is not the one that the superblock names.
@@ -94,6 +96,7 @@ impl Refusal {
             Self::Truncated => c"metadata device is smaller than its metadata",
             Self::CloneSize => c"clone is not of the recorded size",
             Self::CloneContent => c"clone does not have the recorded content",
+            Self::NotIdentical => c"source and clone are not identical",
             Self::TableDamaged => c"metadata slot table is damaged",
             Self::TableMismatch => c"metadata slot table is not the one the superblock names",
             Self::TableInvalid => c"metadata slot table is invalid",

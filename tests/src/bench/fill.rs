@@ -35,6 +35,18 @@ pub fn range(path: &str, start: u64, length: u64) -> Result<()> {
     Ok(device.flush()?)
 }
 
+/// Copies pieces, each its start and length in sectors, from one device to the same places of
+/// another.
+pub fn copy(from: &str, to: &str, pieces: impl IntoIterator<Item = (u64, u64)>) -> Result<()> {
+    let (from, to) = (Device::open(from)?, Device::open(to)?);
+    for (start, length) in pieces {
+        let data = from.read(start..start + length)?;
+        to.write(start, &data)
+            .with_context(|| to.path().to_string())?;
+    }
+    Ok(to.flush()?)
+}
+
 /// Makes the start of a metadata device blank: targets format only that.
 pub fn blank(path: &str) -> Result<()> {
     let device = Device::open(path)?;

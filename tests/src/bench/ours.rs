@@ -4,6 +4,7 @@
 
 use super::fill;
 use super::mapped::Mapped;
+use super::MIB;
 use crate::dm;
 use crate::status::Status;
 use crate::wait;
@@ -46,6 +47,13 @@ impl Place {
     pub fn format(&self, name: &str, features: &str) -> Result<Ours> {
         fill::blank(&self.metadata)?;
         self.create(name, &format!("format {features}"))
+    }
+
+    /// Makes the clone: a copy of the source, so that the two may be called identical.
+    pub fn make_clone(&self) -> Result<()> {
+        let starts = (0..self.sectors).step_by(MIB as usize);
+        let pieces = starts.map(|start| (start, MIB.min(self.sectors - start)));
+        fill::copy(&self.source, &self.clone, pieces)
     }
 
     /// Makes the device over metadata that exist.

@@ -10,6 +10,7 @@ use dm_restore_tests::dm;
 use dm_restore_tests::kmsg::Log;
 use dm_restore_tests::rig::{Rig, Spec};
 use dm_restore_tests::sh;
+use dm_restore_tests::stamps::Writer;
 
 /// More than any command makes: kcopyd alone reserves a thousand pages and more for each client.
 const MOST: u64 = 20_000;
@@ -51,6 +52,8 @@ pub fn each_fails_once() -> Result<()> {
         reload()
     })?;
     rig.resume()?;
+    // What is declared identical is compared.
+    rig.fill_source(Writer::Clone)?;
     rig.suspend()?;
     for message in ["assume_identical", "start_restore"] {
         failures.each(&format!("message {name} 0 {message}"), |done| {

@@ -7,7 +7,9 @@ use super::{on, trial};
 use anyhow::{ensure, Result};
 use dm_restore_tests::disks::Blocks;
 use dm_restore_tests::dm;
+use dm_restore_tests::model::Content;
 use dm_restore_tests::rig::{Rig, Spec};
+use dm_restore_tests::stamps::Writer;
 use dm_restore_tests::wait;
 use libtest_mimic::Trial;
 use std::time::Instant;
@@ -326,6 +328,8 @@ fn messages_out_of_turn() -> Result<()> {
 
 fn assume_identical() -> Result<()> {
     on(spec().features("format"), |rig| {
+        rig.fill_source(Writer::Clone)?;
+        rig.tracker.model.set(rig.all(), Content::Clone);
         rig.suspend()?;
         rig.message("assume_identical")?;
         rig.resume()?;

@@ -12,6 +12,7 @@ mod flush;
 mod geometry;
 mod harness;
 mod holders;
+mod identical;
 mod io_load;
 mod ioctls;
 mod limits;
@@ -53,6 +54,7 @@ pub fn trials() -> Vec<Trial> {
         faults::trials(),
         faults::log::trials(),
         holders::trials(),
+        identical::trials(),
         page_cache::trials(),
         io_load::trials(),
         ioctls::trials(),

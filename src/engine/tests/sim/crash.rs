@@ -4,7 +4,7 @@
 
 use super::check::Mapped;
 use super::devices::OpKind;
-use super::disk::{DataDisk, Fate, OnItsWay};
+use super::disk::{CloneDisk, DataDisk, Fate, OnItsWay};
 use super::meta::{self, Loaded};
 use super::promise::{Broken, Holds, Promise, Stop};
 use super::rng::Rng;
@@ -16,6 +16,13 @@ use crate::maps::{Mode, Role};
 use std::collections::hash_map::DefaultHasher;
 use std::hash::{Hash, Hasher};
 use std::rc::Rc;
+
+/// The disks as a crash may leave them.
+struct Left {
+    source: DataDisk,
+    clone: CloneDisk,
+    meta: Vec<Rc<Block>>,
+}
 
 impl World {
     /// Somewhere a crash may come: looks at crash points, and sometimes crashes.
@@ -87,7 +94,7 @@ impl World {
     }
 
     /// The disks as a crash now may leave them.
-    fn crashed(&mut self, fate: Fate, rng: &mut Rng) -> (DataDisk, Vec<Rc<Block>>) {
+    fn crashed(&mut self, fate: Fate, rng: &mut Rng) -> Left {
         let media = self.source.after_crash(&self.coming(), fate, rng);
         let mut source = DataDisk::new(self.params.window, 0);
         source.restart(media);
@@ -97,15 +104,21 @@ impl World {
             Fate::any(rng)
         };
         let coming = self.meta_on_its_way();
-        (source, self.meta.after_crash(coming.as_ref(), fate, rng))
+        let meta = self.meta.after_crash(coming.as_ref(), fate, rng);
+        let clone = self.clone.after_crash(fate, rng);
+        Left {
+            source,
+            clone,
+            meta,
+        }
     }
 
     /// A crash point: the disks as a crash now may leave them, loaded and compared.
     fn crash_point(&mut self, fate: Fate) -> Holds {
         let mut rng = Rng::new(self.fork_rng.bits());
-        let (source, meta) = self.crashed(fate, &mut rng);
-        if self.count_crash_point(&source, &meta) {
-            self.recover(&source, &meta).map_err(|broken| {
+        let left = self.crashed(fate, &mut rng);
+        if self.count_crash_point(&left) {
+            self.recover(&left).map_err(|broken| {
                 let how = format!("a crash here ({fate:?}): {}", broken.how);
                 Broken { how, ..broken }
             })?;
@@ -115,11 +128,12 @@ impl World {
 
     /// Counts it, and by what is under way. False if it was there before: the same disks, and the
     /// same that they may hold.
-    fn count_crash_point(&mut self, source: &DataDisk, meta: &[Rc<Block>]) -> bool {
+    fn count_crash_point(&mut self, left: &Left) -> bool {
         let stats = &mut self.stats;
         let mut digest = DefaultHasher::new();
-        source.media().hash(&mut digest);
-        hash_blocks(meta, &mut digest);
+        left.source.media().hash(&mut digest);
+        left.clone.media().hash(&mut digest);
+        hash_blocks(&left.meta, &mut digest);
         self.oracle.hash_durable(&mut digest);
         self.delta.hash(&mut digest);
         if !self.seen.insert(digest.finish()) {
@@ -149,17 +163,17 @@ impl World {
     }
 
     /// Loads what a crash has left and compares it; `None` if it is not formatted.
-    fn recover(&self, source: &DataDisk, meta: &[Rc<Block>]) -> Result<Option<Loaded>, Broken> {
-        let loaded = meta::load(meta, &self.params, self.settings)
+    fn recover(&self, left: &Left) -> Result<Option<Loaded>, Broken> {
+        let loaded = meta::load(&left.meta, &self.params, self.settings)
             .map_err(|refusal| Promise::Recovery.broken(format!("refused: {refusal:?}")))?;
         match loaded {
-            Some(loaded) => self.compare(&loaded, source).map(|()| Some(loaded)),
+            Some(loaded) => self.compare(&loaded, left).map(|()| Some(loaded)),
             None if self.during.formatting => Ok(None),
             None => Err(Promise::Recovery.broken("the metadata is blank")),
         }
     }
 
-    fn compare(&self, loaded: &Loaded, source: &DataDisk) -> Holds {
+    fn compare(&self, loaded: &Loaded, left: &Left) -> Holds {
         let shared = &loaded.shared;
         let restoring = shared.maps.state().mode == Mode::Restoring;
         if restoring && !self.delta.restoring && !self.during.beginning {
@@ -168,14 +182,15 @@ impl World {
         }
         let mapped = Mapped {
             shared,
-            source,
+            source: &left.source,
+            clone: &left.clone,
             ..self.mapped()
         };
         let window = self.params.window;
         for sector in window.start()..window.end() {
             let stamp = mapped.read(sector);
             if restoring && !self.delta.restoring {
-                if stamp != self.clone.read(sector) {
+                if stamp != left.clone.read(sector) {
                     let how = format!("sector {sector} holds {stamp}, not the clone's");
                     return Err(Promise::Reads.broken(how));
                 }
@@ -202,11 +217,12 @@ impl World {
         let fate = Fate::any(&mut rng);
         self.trace(|| format!("crash {fate:?}"));
         self.stats.crashes += 1;
-        let (source, meta) = self.crashed(fate, &mut rng);
-        self.count_crash_point(&source, &meta);
-        let loaded = self.recover(&source, &meta)?;
-        self.source = source;
-        self.meta.restart(meta);
+        let left = self.crashed(fate, &mut rng);
+        self.count_crash_point(&left);
+        let loaded = self.recover(&left)?;
+        self.source = left.source;
+        self.clone = left.clone;
+        self.meta.restart(left.meta);
         self.ops.clear();
         self.late.clear();
         self.ended.clear();

@@ -193,26 +193,67 @@ impl DataDisk {
     }
 }
 
-/// The clone: nothing here can write to it.
+/// The clone: nothing of the target's can write to it. A copy that was just made may be in its
+/// volatile cache, or not even there: in the page cache, which is not what requests read.
 #[derive(Clone)]
-pub struct CloneDisk(DataDisk);
+pub struct CloneDisk {
+    disk: DataDisk,
+    pages: Option<Vec<Stamp>>,
+}
 
 impl CloneDisk {
     /// Filled with one stamp.
     pub fn new(window: Run, stamp: Stamp) -> Self {
-        Self(DataDisk::new(window, stamp))
+        let disk = DataDisk::new(window, stamp);
+        let pages = None;
+        Self { disk, pages }
     }
 
-    /// The copy that somebody has just made of what is durable on `disk`.
-    pub fn copy_of(disk: &DataDisk) -> Self {
-        let mut copy = DataDisk::new(disk.window, 0);
-        copy.restart(disk.media.clone());
-        Self(copy)
+    /// Somebody makes a copy on it that holds `content`, through the page cache or past it.
+    pub fn fill(&mut self, content: Vec<Stamp>, buffered: bool) {
+        self.pages = Some(content);
+        if !buffered {
+            self.write_pages();
+        }
+    }
+
+    /// What is in the page cache goes to the disk.
+    pub fn write_pages(&mut self) {
+        let window = self.disk.window;
+        for (sector, stamp) in (window.start()..).zip(self.pages.take().unwrap_or_default()) {
+            self.disk.write(0, sector, stamp);
+        }
+        self.disk.complete(0, window, 0);
+    }
+
+    /// A flush that succeeds.
+    pub fn flush(&mut self) {
+        self.disk.flush_all();
+    }
+
+    /// A flush that fails and drops some of what it covered.
+    pub fn flush_failed(&mut self, rng: &mut Rng) {
+        self.disk.flush_failed(u64::MAX, rng);
     }
 
     /// What a read of `sector` returns.
     pub fn read(&self, sector: u64) -> Stamp {
-        self.0.read(sector)
+        self.disk.read(sector)
+    }
+
+    /// What is durable.
+    pub fn media(&self) -> &[Stamp] {
+        self.disk.media()
+    }
+
+    /// The clone after a crash.
+    pub fn after_crash(&self, fate: Fate, rng: &mut Rng) -> Self {
+        let mut disk = self.disk.clone();
+        if disk.is_dirty() {
+            disk.restart(self.disk.after_crash(&[], fate, rng));
+        }
+        let pages = None;
+        Self { disk, pages }
     }
 }
 

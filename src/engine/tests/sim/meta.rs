@@ -105,6 +105,9 @@ impl World {
     pub(super) fn format(&mut self) -> Result<(), Stop> {
         let (engine, shared) = blank(&self.params, self.settings);
         (self.engine, self.shared) = (engine, shared);
+        if self.identical {
+            self.settle_clone();
+        }
         // Sooner around the end of the ring.
         let start = self.rng.pick(&[0, JOURNAL_BLOCKS - 16]);
         self.engine.journal.sequence = self.rng.below(JOURNAL_BLOCKS - start) + start;

@@ -3,12 +3,12 @@
 //! Suspend, what can be done while suspended, and resume.
 
 use super::devices::OpKind;
-use super::disk::CloneDisk;
 use super::meta;
 use super::params::Faults;
 use super::promise::{Holds, Promise, Stop};
 use super::world::World;
 use crate::checkpoint::{Checkpoint, Purpose};
+use crate::identical::Places;
 use crate::maps::{Mode, Role};
 use crate::sent::Sent;
 
@@ -151,7 +151,7 @@ impl World {
         self.crash_here()
     }
 
-    /// The caller has just made the clone. What is on the source must be durable first.
+    /// The caller has just made the clone, perhaps from old pages of the source, and says so.
     fn assume_identical(&mut self) -> Result<(), Stop> {
         let tracking = self.shared.maps.state().mode == Mode::Tracking;
         if !tracking || !self.recordable() {
@@ -159,10 +159,21 @@ impl World {
         }
         self.trace(|| "assume_identical".into());
         self.land_all_late();
-        self.source.flush_all();
-        self.clone = CloneDisk::copy_of(&self.source);
-        let fingerprint = meta::fingerprint();
-        let checkpoint = self.engine.assume_identical(&self.shared, fingerprint);
+        let good = self.copy_to_clone();
+        self.crash_here()?;
+        let flushed = self.settle_clone();
+        self.crash_here()?;
+        if !flushed || !self.looks_identical() {
+            // The caller hears of it, and the clone becomes what it is for good.
+            self.clone.flush();
+            return match good && flushed {
+                true => Err(Promise::Maps.broken("a good copy is refused"))?,
+                false => Ok(()),
+            };
+        }
+        let checkpoint = self
+            .engine
+            .assume_identical(&self.shared, meta::fingerprint());
         self.during.assuming = true;
         let done = self.checkpoint_now(checkpoint)?;
         self.during.assuming = false;
@@ -170,6 +181,52 @@ impl World {
             self.delta.fill(false);
         }
         Ok(())
+    }
+
+    /// Copies the source to the clone; returns whether that is what the source holds. Where the host
+    /// wrote since the last copy, the page cache may have what was there before. Only where the
+    /// target compares everything does it have to notice.
+    fn copy_to_clone(&mut self) -> bool {
+        let few = self.shared.maps.count(Role::Cdm) <= 32;
+        let stale = few && self.rng.below(3) == 0;
+        let buffered = self.rng.below(2) == 0;
+        let window = self.params.window;
+        let (mut content, mut good) = (Vec::new(), true);
+        for sector in window.start()..window.end() {
+            let touched = self.shared.maps.view().cdm;
+            let (now, old) = (self.source.read(sector), self.clone.read(sector));
+            let is_old = stale && touched.get(self.geometry.extent_of(sector));
+            content.push(if is_old { old } else { now });
+            good &= !is_old || old == now;
+        }
+        self.trace(|| format!("copy to the clone: good {good} buffered {buffered}"));
+        self.clone.fill(content, buffered);
+        good
+    }
+
+    /// What was written to source and clone is put on the disks.
+    pub(super) fn settle_clone(&mut self) -> bool {
+        self.clone.write_pages();
+        self.source.flush_all();
+        if self.rng.per_mille(self.params.faults.clone_read) {
+            self.clone.flush_failed(&mut self.rng);
+            return false;
+        }
+        self.clone.flush();
+        true
+    }
+
+    /// Compares source and clone where the target does.
+    fn looks_identical(&self) -> bool {
+        let mut places = Places::touched(&self.shared.maps);
+        while let Some(place) = places.next(&self.shared.maps) {
+            let sectors = place.sectors.intersection(self.params.window);
+            let mut sectors = sectors.start()..sectors.end();
+            if sectors.any(|sector| self.source.read(sector) != self.clone.read(sector)) {
+                return false;
+            }
+        }
+        true
     }
 
     /// A new table takes over.

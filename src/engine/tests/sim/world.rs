@@ -128,7 +128,6 @@ impl World {
         let identical = params.window.start() > 0 || rng.below(4) == 0;
         let (engine, shared) = meta::blank(&params, Settings::default());
         let blocks = engine.layout().blocks();
-        let different = u32::from(!identical);
         let mut world = Self {
             life: life.clone(),
             settings: Settings::default(),
@@ -136,7 +135,7 @@ impl World {
             now: 1_000_000_000,
             tick: 0,
             source: DataDisk::new(params.window, 1),
-            clone: CloneDisk::new(params.window, 1 + different),
+            clone: CloneDisk::new(params.window, if identical { 0 } else { 2 }),
             meta: MetaDisk::new(blocks),
             meta_coming: None,
             oracle: Oracle::new(params.window, 1),
@@ -165,6 +164,11 @@ impl World {
             fork_rng: Rng::new(rng.bits()),
             rng,
         };
+        if identical {
+            // Somebody has just made it, and not synced.
+            let content = vec![1; world.params.window.len() as usize];
+            world.clone.fill(content, true);
+        }
         world.settings = world.any_settings();
         world
     }

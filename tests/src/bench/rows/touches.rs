@@ -142,6 +142,7 @@ fn counting(
 
 /// A device on which none of the extents that are about to be written is marked.
 fn untouched(place: &Place, restoring: bool) -> Result<Ours> {
+    place.make_clone()?;
     let ours = place.format("ours", "identical no_copy")?;
     if restoring {
         // The extent behind all others differs, and is not copied: the restore goes on.
@@ -196,6 +197,7 @@ pub fn sequential(contest: Contest) -> Result<()> {
             (
                 OURS,
                 Box::new(|| {
+                    place.make_clone()?;
                     let ours = place.format("ours", "identical")?;
                     let rate = write(&ours.path())?;
                     let status = ours.status()?;

@@ -85,6 +85,7 @@ impl<'a> Volume<'a> {
     fn new(contest: Contest, place: Place, trace: &'a Trace) -> Result<Self> {
         let requests = spread(place.sectors);
         fio::listed(&place.source, true, 1, &requests)?;
+        fill::copy(&place.source, &place.clone, requests.iter().copied())?;
         // One round at a time: the sweep counts them.
         let contest = Contest {
             rounds: 1,
@@ -131,6 +132,9 @@ impl<'a> Volume<'a> {
     /// Seconds of the call of `start_restore`, the median of several: some take three times as long
     /// as others, on a volume of any size. A restore of one extent has begun afterwards.
     fn starts(&self, ours: &Ours) -> Result<f64> {
+        // All volumes share the disks, and each leaves them the same.
+        let (source, clone) = (&self.place.source, &self.place.clone);
+        fill::copy(source, clone, self.requests.iter().copied())?;
         ours.message_suspended("assume_identical")?;
         let device = Device::open(&ours.path())?;
         let touch = || device.write(0, &Buffer::zeroed(BLOCK));

@@ -1,0 +1,106 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! Before source and clone are taken to be the same: what others have written to them is put on the
+//! disks, and samples of both are compared.
+//!
+//! The order matters. Pages that are still in the page cache are written first: the target holds the
+//! devices open, so no program's close has done it. Then both caches of the disks are flushed. Then
+//! the pages are dropped, for whoever reads the devices next through the page cache. The samples are
+//! read past it, so they are what the disks hold.
+//!
+//! Sleeps. Nothing here is written to a device but what others have left in its page cache.
+
+use super::core::Core;
+use super::metadata::Unusable;
+use super::worker;
+use crate::dm::{
+    buffer::{BlockBuf, Span, BLOCK, SECTOR, SECTORS_PER_BLOCK},
+    dm_err, BlockDevice,
+};
+use crate::engine::{
+    format::{fingerprint::Fingerprint, Refusal},
+    identical::{Place, Places, PIECE},
+};
+use kernel::prelude::*;
+
+/// Blocks for what is read from one device at a time.
+const HALF: u32 = (PIECE as u32).div_ceil(SECTORS_PER_BLOCK);
+/// Blocks of the buffer: source and clone.
+pub(super) const BLOCKS: usize = HALF as usize * 2;
+
+/// Checks that source and clone are the same, as far as samples tell, and that both are there for
+/// good. Returns the clone's fingerprint. `buf` has [`BLOCKS`] blocks.
+///
+/// # Errors
+///
+/// What was written could not be put on the disks, samples could not be read, or they differ. The
+/// reason is in the log.
+pub(super) fn confirm(
+    core: &Core,
+    mut places: Places,
+    buf: &mut BlockBuf,
+) -> Result<Fingerprint, Unusable> {
+    settle(core)?;
+    let mut fingerprint = Fingerprint::new(core.devices.clone.sectors());
+    while let Some(place) = places.next(&core.shared.maps) {
+        read_both(core, place, buf)?;
+        compare(core, place, buf)?;
+        if let Some(sample) = place.sample {
+            fingerprint.take(sample, buf.block(HALF as usize).ok_or(EIO)?);
+        }
+    }
+    Ok(fingerprint)
+}
+
+/// Puts on both disks what was written to them.
+fn settle(core: &Core) -> Result {
+    let (source, clone) = (&core.devices.source, &core.devices.clone);
+    let tell = |what: &str, done: Result| {
+        done.inspect_err(|error| {
+            let error = error.to_errno();
+            dm_err!(core.name, "{what} failed: error {error}");
+        })
+    };
+    tell("write-back of the source's pages", source.write_pages())?;
+    tell("write-back of the clone's pages", clone.write_pages())?;
+    tell("source flush", worker::flush_now(core))?;
+    let flushed = core.io.flush(clone);
+    let flushed = flushed.inspect_err(|_| core.shared.count_error(true));
+    tell("clone flush", flushed)?;
+    source.drop_pages();
+    clone.drop_pages();
+    Ok(())
+}
+
+/// Reads a place from both: the source's half first. What is not read counts as zeros.
+fn read_both(core: &Core, place: Place, buf: &mut BlockBuf) -> Result {
+    let half = |block| Span {
+        sectors: place.sectors.len() as u32,
+        ..Span::blocks(block, 0)
+    };
+    let start = place.sectors.start();
+    buf.fill(0);
+    let source = core.io.read(&core.devices.source, start, buf, half(0));
+    source.inspect_err(|_| {
+        core.shared.count_error(false);
+        dm_err!(core.name, "source cannot be read at sector {start}");
+    })?;
+    let clone = core.io.read(&core.devices.clone, start, buf, half(HALF));
+    clone.inspect_err(|_| {
+        core.shared.count_error(true);
+        dm_err!(core.name, "clone cannot be read at sector {start}");
+    })
+}
+
+fn compare(core: &Core, place: Place, buf: &BlockBuf) -> Result<(), Unusable> {
+    let (ours, theirs) = buf
+        .split_at_checked(HALF as usize * BLOCK)
+        .ok_or(Unusable::Unreadable(EIO))?;
+    let first = ours.iter().zip(theirs).position(|(a, b)| a != b);
+    let Some(byte) = first else {
+        return Ok(());
+    };
+    let sector = place.sectors.start().saturating_add((byte / SECTOR) as u64);
+    dm_err!(core.name, "source and clone differ in sector {sector}");
+    Err(Refusal::NotIdentical.into())
+}
