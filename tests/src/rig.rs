@@ -213,8 +213,7 @@ impl Rig {
         self.active = false;
     }
 
-    /// Closes the rig's own handle. While anybody has the device open, the kernel keeps what it has
-    /// cached of it; a file system that is mounted after a restore has begun must not find that.
+    /// Closes the rig's own handle, so that somebody else can take the device away.
     pub fn let_go(&mut self) {
         self.device = None;
     }

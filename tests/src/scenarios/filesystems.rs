@@ -58,7 +58,7 @@ const KINDS: [Kind; 3] = [
 ];
 
 /// A rig whose clone can be made here: it lies on a disk that can be written, and only the target
-/// sees it as read-only.
+/// sees it as read-only. The rig keeps the mapped device open, so its page cache outlives the mounts.
 struct Volume {
     mount: Mount,
     rig: Rig,
@@ -84,7 +84,6 @@ impl Volume {
             .features("format no_copy");
         let mut rig = Rig::over(spec, source, clone)?;
         rig.create()?;
-        rig.let_go();
         let mount = Mount(format!("/mnt/{}", rig.name));
         sh::ok("mkdir", &["-p", &mount.0])?;
         Ok(Self { mount, rig })
