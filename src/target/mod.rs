@@ -111,5 +111,6 @@ impl Target for Restore {
     fn dtr(this: ArcBorrow<'_, Self>) {
         this.core.job.disable();
         this.core.copies.disable();
+        suspend::drop_stale_pages(&this.core);
     }
 }

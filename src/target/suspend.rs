@@ -146,9 +146,9 @@ fn take_up(core: &Core, desk: &mut Desk) -> Result {
     activated
 }
 
-/// In the middle of a restore the mapped device holds something else than what another table may
-/// have shown, the bare source say. What cannot be dropped belongs to somebody who has it from there.
-fn drop_stale_pages(core: &Core) {
+/// In the middle of a restore the mapped device holds something else than what another table shows,
+/// the bare source say: before this one, or after it. What cannot be dropped is in use by somebody.
+pub(super) fn drop_stale_pages(core: &Core) {
     if core.shared.maps.state().mode == Mode::Restoring {
         core.mapped.drop_pages();
     }

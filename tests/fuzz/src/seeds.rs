@@ -92,6 +92,7 @@ pub fn table_line() -> Vec<Vec<u8>> {
 pub fn message() -> Vec<Vec<u8>> {
     let seeds = [
         "start_restore",
+        "start_restore force",
         "assume_identical\npause_copy\nresume_copy",
         "copy_jobs 64\ncopy_size 8\ncopy_rate 20480\ncopy_min_rate 4294967295",
         "copy_jobs 65\ncopy_size 4294967296\ncopy_rate -1\ncopy_min_rate x",

@@ -10,7 +10,7 @@ use dm_restore_tests::dm;
 use dm_restore_tests::io::Buffer;
 use dm_restore_tests::kmsg::Log;
 use dm_restore_tests::mapping::Mapping;
-use dm_restore_tests::model::host_data;
+use dm_restore_tests::model::{host_data, Content};
 use dm_restore_tests::rig::{Rig, Spec};
 use dm_restore_tests::wait;
 use libtest_mimic::Trial;
@@ -35,7 +35,7 @@ pub fn trials() -> Vec<Trial> {
     trials.extend([
         trial("starts::what_is_mapped_is_the_clones", mapped),
         trial("starts::dirty_pages_refuse_the_start", dirty),
-        trial("starts::another_table_showed_the_source", other_table),
+        trial("starts::another_table_shows_the_source", other_table),
     ]);
     trials
 }
@@ -143,7 +143,7 @@ fn dirty() -> Result<()> {
     })
 }
 
-/// In the middle of a restore another table has shown the bare source.
+/// In the middle of a restore another table shows the bare source, before and afterwards.
 fn other_table() -> Result<()> {
     on(spec(1024), |rig| {
         rig.start_restore()?;
@@ -154,6 +154,9 @@ fn other_table() -> Result<()> {
             let file = cached(rig)?;
             read(&file, SOME)?;
             rig.reload("1 no_copy")?;
+            check(rig, &file)?;
+            dm::swap(&rig.name, &linear)?;
+            rig.tracker.model.set(rig.all(), Content::Source);
             check(rig, &file)
         })();
         dm::ok(&["remove", "--retry", &rig.name])?;
