@@ -66,9 +66,10 @@ fn with_held_copy(scenario: impl FnOnce(&mut Rig) -> Result<()>) -> Result<()> {
     on(spec().features("format no_copy"), |rig| {
         rig.start_restore()?;
         rig.source.hold()?;
+        let before = rig.clone.moved()?.read;
         rig.message("resume_copy")?;
         wait::for_condition("a copy has begun", || {
-            Ok(rig.clone.moved()?.read >= EXTENT && rig.status()?.copying > 0)
+            Ok(rig.clone.moved()?.read >= before + EXTENT && rig.status()?.copying > 0)
         })?;
         scenario(rig)
     })
