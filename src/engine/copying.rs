@@ -58,7 +58,7 @@ pub enum Activity {
     Idle,
     /// Extents are being copied, or will be as soon as pace permits.
     Copying,
-    /// It waits for `resume_copy` or for the device to be resumed.
+    /// It waits for `resume_copy`, for the device to be resumed, or for the machine to be awake.
     Paused,
     /// Nothing makes progress.
     Stalled,
@@ -131,7 +131,11 @@ impl<S: Storage> Engine<S> {
         // Half of the queue of clears is left to the host's overwrites.
         let crowded = self.clears.waiting() >= MAX_CLEARS / 2;
         let in_vain = self.flush_pace.is_stalled() || self.metadata_mode != MetadataMode::ReadWrite;
-        self.paused || self.quiesced || crowded || in_vain
+        self.is_stopped() || crowded || in_vain
+    }
+
+    fn is_stopped(&self) -> bool {
+        self.paused || self.quiesced || self.resting
     }
 
     /// Whether nothing makes progress, because the clone or the source fails.
@@ -270,7 +274,7 @@ impl<S: Storage> Engine<S> {
         if self.is_stalled() || self.metadata_mode != MetadataMode::ReadWrite {
             return Activity::Stalled;
         }
-        if self.paused || self.quiesced {
+        if self.is_stopped() {
             return Activity::Paused;
         }
         Activity::Copying
@@ -284,6 +288,16 @@ impl<S: Storage> Engine<S> {
     /// Stops the background before a suspend, and lets it go on after a resume.
     pub fn quiesce(&mut self, quiesced: bool) {
         self.quiesced = quiesced;
+    }
+
+    /// Stops the background while the machine goes to sleep.
+    pub fn rest(&mut self, resting: bool) {
+        self.resting = resting;
+    }
+
+    /// Whether a copy of the background's is in flight.
+    pub fn is_copying_behind(&self) -> bool {
+        self.copier.running() > 0
     }
 
     /// Whether any copy is in flight.

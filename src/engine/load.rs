@@ -101,7 +101,7 @@ impl<S: Storage> Engine<S> {
     }
 
     /// Takes block `index` of the slot table. `crc` is 0 at first and what the last call returned
-    /// from then on.
+    /// from then on. A map block that has changed in memory still has.
     pub fn load_table(&mut self, index: u64, block: &Block, crc: u32) -> Result<u32, Refusal> {
         let own = table::check(block, index).ok_or(Refusal::TableDamaged)?;
         let first = index.saturating_mul(ENTRIES_PER_BLOCK) as usize;
@@ -111,7 +111,9 @@ impl<S: Storage> Engine<S> {
             .skip(first)
             .take(ENTRIES_PER_BLOCK as usize);
         for (i, entry) in entries.enumerate() {
+            let dirty = entry.dirty;
             *entry = table::decode(block, i).ok_or(Refusal::TableInvalid)?;
+            entry.dirty |= dirty;
         }
         Ok(table::chain(crc, own))
     }

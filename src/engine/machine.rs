@@ -319,6 +319,8 @@ pub struct Engine<S: Storage> {
     pub(super) paused: bool,
     /// The background copy waits: the device is about to be suspended.
     pub(super) quiesced: bool,
+    /// The background copy waits: the machine goes to sleep.
+    pub(super) resting: bool,
     /// Something has happened that `dmsetup wait` waits for.
     pub(super) event: bool,
     /// What was loaded is in use: a checkpoint has taken it up.
@@ -374,6 +376,7 @@ impl<S: Storage> Engine<S> {
             cache_losses: 0,
             paused: features.no_copy,
             quiesced: true,
+            resting: false,
             event: false,
             taken_up: false,
             features,

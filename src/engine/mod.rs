@@ -13,6 +13,7 @@
 //! | when is something durable? | [`touches`], [`gather`], [`ahead`], [`clears`], [`flushes`], [`turns`], [`cache`], [`journal`], [`checkpoint`] |
 //! | what survives a crash? | [`load`] |
 //! | where are source and clone compared? | [`identical`] |
+//! | what holds behind a hibernation? | [`awake`] |
 //! | what is on the metadata device? | [`mod@format`] |
 //! | what do the user's words mean? | [`mod@line`], [`message`], [`settings`] |
 
@@ -21,6 +22,7 @@
 
 pub mod ahead;
 pub mod atomics;
+pub mod awake;
 pub mod bitmap;
 pub mod cache;
 pub mod checkpoint;

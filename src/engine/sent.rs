@@ -134,6 +134,16 @@ impl Sent {
         self.ticket.as_ref().is_some_and(Ticket::is_overwrite)
     }
 
+    /// Whether it may wait for records behind its I/O.
+    pub fn is_sync(&self) -> bool {
+        self.sync.is_some()
+    }
+
+    /// Whether nothing that it waits for behind its I/O is outstanding now.
+    pub fn is_settled<S: Storage>(&self, shared: &Shared<S>) -> bool {
+        self.sync.is_none_or(|point| shared.is_settled(point))
+    }
+
     /// Takes the end of its I/O. Any context, without a lock.
     pub fn ended<S: Storage>(&mut self, shared: &Shared<S>, ok: bool) -> Ended {
         match self.kind {

@@ -144,7 +144,8 @@ impl Superblock {
         }
     }
 
-    fn newer(a: Self, b: Self) -> Result<Self, Refusal> {
+    /// The newer one of the two blocks of a device.
+    pub fn newer(a: Self, b: Self) -> Result<Self, Refusal> {
         let follows =
             |old: &Self, new: &Self| old.generation.checked_add(1) == Some(new.generation);
         let same = a.uuid == b.uuid && a.length == b.length && a.extent_sectors == b.extent_sectors;

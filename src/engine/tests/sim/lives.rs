@@ -28,6 +28,7 @@ fn lives_by_chance() {
     assert!(sum.suspended > 1000 && sum.recovering > 100 && sum.faulty > 1000);
     assert!(sum.failed_io > 1000 && sum.failed_metadata > 100 && sum.reloads > 100);
     assert!(sum.marked_ahead > 1000);
+    assert!(sum.hibernations > 200 && sum.taken_up > 50);
 }
 
 #[test]

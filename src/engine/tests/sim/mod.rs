@@ -15,6 +15,7 @@
 //! | [`worker`] | what the target's worker does |
 //! | [`meta`] | format, checkpoint and load, block by block |
 //! | [`suspend`] | suspend, start of a restore, reload, resume |
+//! | [`hibernate`] | an image of the memory, and what happens behind its back |
 //! | [`disk`], [`devices`] | source, clone and metadata device with a volatile cache; their faults |
 //! | [`crash`] | crash points, and crashes after which the life goes on |
 //! | [`oracle`], [`delta`] | what each sector and each bit may be, from the requests alone |
@@ -28,6 +29,7 @@ pub mod crash;
 pub mod delta;
 pub mod devices;
 pub mod disk;
+pub mod hibernate;
 pub mod host;
 pub mod life;
 pub mod meta;

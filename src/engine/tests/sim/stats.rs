@@ -91,6 +91,10 @@ counters! {
     suspends,
     /// Reloads of the table.
     reloads,
+    /// Hibernations.
+    hibernations,
+    /// Of these: the volume was taken up by the kernel that loads the image.
+    taken_up,
     /// Reads and writes of source and clone that failed.
     failed_io,
     /// Failed writes that landed later.
@@ -119,8 +123,8 @@ impl Stats {
     fn lives(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         writeln!(
             f,
-            "lives: {}, steps: {}, suspends: {}, reloads: {}, crashes gone on from: {}",
-            self.lives, self.steps, self.suspends, self.reloads, self.crashes
+            "lives: {}, steps: {}, suspends: {}, reloads: {}, hibernations: {}, crashes gone on from: {}",
+            self.lives, self.steps, self.suspends, self.reloads, self.hibernations, self.crashes
         )?;
         writeln!(
             f,

@@ -95,7 +95,8 @@ impl World {
         self.checkpoint_suspended()
     }
 
-    fn until(&mut self, done: impl Fn(&Self) -> bool) -> Result<(), Stop> {
+    /// Works on until `done`.
+    pub(super) fn until(&mut self, done: impl Fn(&Self) -> bool) -> Result<(), Stop> {
         for _ in 0..PATIENCE {
             if done(self) {
                 return Ok(());

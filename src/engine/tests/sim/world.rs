@@ -242,6 +242,9 @@ impl World {
         if self.rng.below(10_000) < self.params.suspends {
             self.suspend_and_resume()?;
         }
+        if self.rng.below(10_000) < self.params.suspends / 2 {
+            self.hibernate()?;
+        }
         if self.rng.below(10_000) < self.params.crashes {
             return Err(Stop::Crash);
         }

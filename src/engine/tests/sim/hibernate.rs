@@ -1,0 +1,126 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! Hibernation: an image of the memory is made, and another line of history goes on over the same disks
+//! before the image is loaded.
+
+use super::devices::{Op, OpKind};
+use super::meta::{self, Loaded};
+use super::promise::{Promise, Stop};
+use super::world::World;
+use crate::awake::Found;
+use crate::checkpoint::Checkpoint;
+use crate::format::superblock::Superblock;
+use crate::format::BLOCK;
+use crate::journal::Commit;
+use crate::run::Run;
+use std::rc::Rc;
+
+impl World {
+    /// Goes to sleep and wakes up.
+    pub(super) fn hibernate(&mut self) -> Result<(), Stop> {
+        if !self.recordable() {
+            return Ok(());
+        }
+        self.trace(|| "hibernate".into());
+        self.engine.rest(true);
+        self.until(Self::is_at_rest)?;
+        if self.recordable() {
+            self.stats.hibernations += 1;
+            match self.rng.below(3) {
+                0 => self.left_behind()?,
+                1 => self.taken_up()?,
+                _ => {}
+            }
+            self.look_again()?;
+            self.crash_here()?;
+            let _ = self.checkpoint_now(Checkpoint::activation(None))?;
+        }
+        self.engine.rest(false);
+        Ok(())
+    }
+
+    /// Nothing of the target's own is under way. Requests of the host may be.
+    fn is_at_rest(&self) -> bool {
+        let own = |op: &Op| {
+            matches!(
+                op.kind,
+                OpKind::Copy { .. } | OpKind::Commit { .. } | OpKind::OwnFlush { .. }
+            )
+        };
+        let mut under_way = self.ops.iter().chain(&self.ended);
+        self.checkpoint.is_none() && !under_way.any(own)
+    }
+
+    fn load_beside(&self) -> Result<Loaded, Stop> {
+        match meta::load(&self.meta.view(), &self.params, self.settings) {
+            Ok(Some(loaded)) => Ok(loaded),
+            other => {
+                let how = format!("beside an image: {:?}", other.map(|_| ()));
+                Err(Promise::Recovery.broken(how))?
+            }
+        }
+    }
+
+    /// The line that is left behind records something. It should not; but if it did, that must not
+    /// count.
+    fn left_behind(&mut self) -> Result<(), Stop> {
+        let Loaded {
+            mut engine, shared, ..
+        } = self.load_beside()?;
+        for _ in 0..=self.rng.below(4) {
+            let extents = self.delta.extents();
+            let extent = extents.start() + self.rng.below(extents.len());
+            engine.touches.gather(Run::one(extent));
+            let mut block = [0; BLOCK];
+            let Commit::Write(place) = engine.next_commit(&shared, &mut block) else {
+                break;
+            };
+            self.trace(|| format!("left behind: journal block {place}, extent {extent}"));
+            self.delta.may_be_marked(Run::one(extent));
+            self.meta.write_fua(place, Rc::new(block));
+            engine.commit_written(&shared, true);
+            self.crash_here()?;
+        }
+        Ok(())
+    }
+
+    /// The kernel that loads the image takes the volume up, and uses it no further.
+    fn taken_up(&mut self) -> Result<(), Stop> {
+        let mut loaded = self.load_beside()?;
+        self.trace(|| "taken up by the kernel that loads the image".into());
+        self.stats.taken_up += 1;
+        core::mem::swap(&mut self.engine, &mut loaded.engine);
+        core::mem::swap(&mut self.shared, &mut loaded.shared);
+        let done = self.checkpoint_now(Checkpoint::activation(loaded.torn));
+        core::mem::swap(&mut self.engine, &mut loaded.engine);
+        core::mem::swap(&mut self.shared, &mut loaded.shared);
+        done.map(drop)
+    }
+
+    /// What the target does behind a hibernation before it writes anything else.
+    fn look_again(&mut self) -> Result<(), Stop> {
+        let refused = |how: &str| Promise::Recovery.broken(format!("behind an image: {how}"));
+        let view = self.meta.view();
+        let newest = match Superblock::choose(&view[0], &view[1]) {
+            Ok(Some(newest)) => newest,
+            other => Err(refused(&format!("{other:?}")))?,
+        };
+        match self.engine.find(&newest) {
+            Found::AsLeft => return Ok(()),
+            Found::Changed => Err(refused("the volume was used"))?,
+            Found::TakenUp => {}
+        }
+        let first = self.engine.layout().journal(newest.tail);
+        if !self.engine.follow(&newest, &view[first as usize]) {
+            Err(refused("something was recorded"))?;
+        }
+        let (mut crc, mut index) = (0, 0);
+        while let Some(place) = self.engine.table_place(index) {
+            let taken = self.engine.load_table(index, &view[place as usize], crc);
+            crc = taken.map_err(|bad| refused(&format!("{bad:?}")))?;
+            index += 1;
+        }
+        let checked = self.engine.check_table(crc);
+        Ok(checked.map_err(|bad| refused(&format!("{bad:?}")))?)
+    }
+}
