@@ -10,13 +10,17 @@
 #include <linux/bio.h>
 #include <linux/blkdev.h>
 #include <linux/crc32c.h>
+#include <linux/device.h>
 #include <linux/device-mapper.h>
 #include <linux/dm-io.h>
 #include <linux/dm-kcopyd.h>
+#include <linux/freezer.h>
 #include <linux/major.h>
+#include <linux/pm_domain.h>
 #include <linux/ratelimit.h>
 #include <linux/sched/isolation.h>
 #include <linux/sched/mm.h>
+#include <linux/suspend.h>
 #include <linux/wait.h>
 
 #ifdef __BINDGEN__
@@ -83,6 +87,12 @@ int rust_dm_spread_cpu(unsigned int nth);
 
 /* helpers.c: waiting */
 void rust_dm_wait_event_hrtimeout(struct wait_queue_head *wq, u32 *flag, u64 ns);
+
+/* helpers.c: the machine's sleep */
+int rust_dm_register_pm(struct notifier_block *nb);
+int rust_dm_unregister_pm(struct notifier_block *nb);
+void rust_dm_set_pm_domain(struct device *dev, struct dev_pm_domain *domain);
+bool rust_dm_freezer_active(void);
 
 /* helpers.c: memory */
 unsigned int rust_dm_memalloc_noio_save(void);

@@ -15,7 +15,7 @@ pub mod dm;
 pub mod engine;
 mod target;
 
-use dm::Registration;
+use dm::{pm, Registration};
 use kernel::prelude::*;
 use target::Restore;
 
@@ -30,12 +30,15 @@ module! {
 /// The module: a target type, registered as long as the module is loaded.
 pub(crate) struct RestoreModule {
     _target: Registration<Restore>,
+    _watch: pm::Watch,
 }
 
 impl kernel::Module for RestoreModule {
     fn init(module: &'static ThisModule) -> Result<Self> {
+        let watch = pm::Watch::new(c"dm-restore", module)?;
         Ok(Self {
             _target: Registration::new(module)?,
+            _watch: watch,
         })
     }
 }

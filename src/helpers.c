@@ -122,6 +122,37 @@ void rust_dm_wait_event_hrtimeout(struct wait_queue_head *wq, u32 *flag, u64 ns)
 	wait_event_hrtimeout(*wq, READ_ONCE(*flag), ns_to_ktime(ns));
 }
 
+/* Without CONFIG_PM_SLEEP there is nothing to be told: 0. */
+int rust_dm_register_pm(struct notifier_block *nb)
+{
+	return register_pm_notifier(nb);
+}
+
+int rust_dm_unregister_pm(struct notifier_block *nb)
+{
+	return unregister_pm_notifier(nb);
+}
+
+void rust_dm_set_pm_domain(struct device *dev, struct dev_pm_domain *domain)
+{
+	device_lock(dev);
+	dev_pm_domain_set(dev, domain);
+	device_unlock(dev);
+}
+
+/*
+ * Whether tasks are frozen, by the machine's sleep or (the first edition of
+ * control groups) by a frozen group.
+ */
+bool rust_dm_freezer_active(void)
+{
+#ifdef CONFIG_FREEZER
+	return static_branch_unlikely(&freezer_active);
+#else
+	return false;
+#endif
+}
+
 unsigned int rust_dm_memalloc_noio_save(void)
 {
 	return memalloc_noio_save();

@@ -58,14 +58,14 @@ impl Bell {
     }
 
     /// Sleeps until it rings, or `ns` nanoseconds have passed; not at all if it has rung since the last
-    /// sleep. For one thread.
-    pub fn wait(&self, ns: u64) {
+    /// sleep. Returns whether it has rung. For one thread.
+    pub fn wait(&self, ns: u64) -> bool {
         // SAFETY: The wait queue is valid by the type invariant, and so is the word, which is only
         // accessed atomically. Both outlive the call.
         unsafe {
             bindings::rust_dm_wait_event_hrtimeout(self.sleepers.get(), self.rung.as_ptr(), ns)
         };
-        self.rung.store(0, Relaxed);
+        self.rung.xchg(0, Relaxed) != 0
     }
 
     /// Wakes the sleeper, or keeps the next sleep from lasting. Any context.

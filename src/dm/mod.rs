@@ -24,6 +24,7 @@ mod limits;
 mod log;
 mod mapped;
 pub mod noio;
+pub mod pm;
 pub mod queue;
 pub mod random;
 mod raw_bio;

@@ -38,6 +38,9 @@ pub enum Kind {
 
 /// A work queue that makes progress when memory is short: it has a thread of its own in reserve.
 ///
+/// It is frozen with the machine's kernel threads, see [`pm`](super::pm): the freezer waits for the jobs
+/// that run, and none begins before the thaw.
+///
 /// Destroyed with its last handle, after the work on it.
 ///
 /// # Invariants
@@ -63,6 +66,7 @@ impl Queue {
         }
         // The block layer may wait for this queue, and its memory for the block layer.
         let flags = bindings::wq_flags_WQ_MEM_RECLAIM
+            | bindings::wq_flags_WQ_FREEZABLE
             | match kind {
                 Kind::Unbound => bindings::wq_flags_WQ_UNBOUND,
                 Kind::PerCpu => bindings::wq_flags_WQ_PERCPU,
