@@ -20,6 +20,7 @@ use crate::dm::{
     buffer::BlockBuf,
     claims::Claim,
     io::{AsyncIo, IoClient, IoDone},
+    pm,
     queue::{new_job, Job, Kind, Queue},
     shared::Ref,
     Bio, BioList, BlockDevice, Device, DoneBio, Events, LogLimit, MappedDisk, MappedName,
@@ -137,6 +138,8 @@ pub(super) struct Desk {
     /// From `resume` to `postsuspend`: requests may come, and the worker may write metadata. The
     /// target's own flag, because device-mapper lets I/O flow before it clears its own.
     pub(super) active: bool,
+    /// Snapshots of the machine's memory before metadata was written last.
+    pub(super) snapshots: u32,
     /// To the devices, and the UUID of the metadata; takes them at the first resume.
     pub(super) claim: Claim,
     /// For loading, until that has been done: [`READ_BLOCKS`](super::metadata::READ_BLOCKS). Resume
@@ -160,7 +163,7 @@ pub(super) struct Core {
     pub(super) shared: Shared<KernelMemory>,
     #[pin]
     pub(super) inbox: SpinLockIrq<Inbox>,
-    /// Wakes the worker when the requests have come that it waits for.
+    /// Wakes the worker when something has happened that it waits for.
     #[pin]
     pub(super) bell: Bell,
     #[pin]
@@ -175,6 +178,8 @@ pub(super) struct Core {
     pub(super) copies: Copies,
     #[pin]
     pub(super) job: Job<Core>,
+    #[pin]
+    pub(super) sleep: pm::Notifier<Core>,
 }
 
 impl Core {
@@ -199,6 +204,7 @@ impl Core {
             flushing: false,
             loaded: false,
             active: false,
+            snapshots: pm::snapshots(),
             claim,
             reading: Some(reading),
         };
@@ -229,6 +235,7 @@ impl Core {
             async_io: AsyncIo::new(2)?,
             copies <- Copies::new()?,
             job <- new_job!(queue, worker::run),
+            sleep <- pm::Notifier::new(),
         }))
     }
 
@@ -260,10 +267,19 @@ impl Core {
         }
     }
 
+    /// Something has been left for the worker. Any context.
+    pub(super) fn wake(this: &Ref<Self>) {
+        this.job.enqueue(this);
+        // Its run does not end then, see `worker::run`.
+        if pm::in_transition() {
+            this.bell.ring();
+        }
+    }
+
     /// A copy has ended.
     pub(super) fn copy_ended(this: &Ref<Self>, job: usize, result: CopyResult) {
         this.inbox.lock().put_copy(job, result);
-        this.job.enqueue(this);
+        Self::wake(this);
     }
 
     /// The line of `dmsetup status`.
@@ -301,6 +317,6 @@ impl IoDone for Core {
             COMMIT => this.inbox.lock().commit = Some((result.is_ok(), buf)),
             _ => this.flush_ended(result.is_ok()),
         }
-        this.job.enqueue(this);
+        Self::wake(this);
     }
 }

@@ -8,7 +8,9 @@
 use super::core::Core;
 use super::Restore;
 use crate::dm::shared::Owner;
-use crate::dm::{time::now_ns, EndBio, EndVerdict, MapBio, Op, Status, Verdict};
+use crate::dm::{
+    dm_warn_limited, pm, time::now_ns, EndBio, EndVerdict, MapBio, Op, Status, Verdict,
+};
 use crate::engine::plan::{self, plan, Plan, Request, Route};
 use crate::engine::probe::Sample;
 use crate::engine::run::Run;
@@ -66,6 +68,9 @@ fn route<'b>(
     plan: Plan,
 ) -> Verdict<'b> {
     let sector = request.sectors.start();
+    if waits_for_ever(core, &bio.io_mut().sent, plan.route) {
+        return fail_left_behind(core, bio);
+    }
     match plan.route {
         Route::Source => {
             bio.io_mut().sent.to_source(&core.shared);
@@ -82,7 +87,7 @@ fn route<'b>(
             bio.io_mut().sent.defer(Request { sectors, ..request });
             let (bio, verdict) = bio.defer();
             let awaited = core.inbox.lock().defer(bio);
-            core.job.enqueue(&core.share());
+            Core::wake(&core.share());
             if awaited {
                 core.bell.ring();
             }
@@ -91,8 +96,29 @@ fn route<'b>(
     }
 }
 
+/// Whether a request needs the worker in the line of history that is left behind, where it is frozen.
+fn waits_for_ever(core: &Core, sent: &Sent, route: Route) -> bool {
+    match route {
+        Route::Defer => pm::is_left_behind(),
+        Route::Source if sent.is_sync() => pm::is_left_behind() && !sent.is_settled(&core.shared),
+        _ => false,
+    }
+}
+
+fn fail_left_behind<'b>(core: &Core, bio: MapBio<'b, Restore>) -> Verdict<'b> {
+    dm_warn_limited!(
+        core.log_limit,
+        core.name,
+        "a request fails: it needs a record, and the machine is being hibernated"
+    );
+    bio.complete(Status::IOERR)
+}
+
 /// A flush goes to the source first. What it covers is settled now, before it is submitted.
 fn map_flush<'b>(core: &Owner<Core>, mut bio: MapBio<'b, Restore>) -> Verdict<'b> {
+    if pm::is_left_behind() && !core.shared.is_settled(core.shared.sync_point()) {
+        return fail_left_behind(core, bio);
+    }
     bio.io_mut().sent = Sent::flush(&core.shared);
     bio.remap(&core.devices.source, 0)
 }
@@ -125,7 +151,7 @@ pub(super) fn end_io<'b>(
     }
     let (bio, verdict) = bio.hold();
     core.inbox.lock().ended.push(bio);
-    core.job.enqueue(&core.share());
+    Core::wake(&core.share());
     verdict
 }
 

@@ -5,6 +5,7 @@
 
 use super::core::{Core, Desk, Devices};
 use super::identical::confirm;
+use super::pm;
 use super::roles;
 use super::worker;
 use crate::dm::{
@@ -22,7 +23,7 @@ use crate::engine::{
         fingerprint::{Fingerprint, SAMPLES},
         layout::{Layout, BLANK_BLOCKS, JOURNAL_BLOCKS, SUPERBLOCKS},
         superblock::Superblock,
-        Refusal, BLOCK_SECTORS,
+        Block, Refusal, BLOCK_SECTORS,
     },
     geometry::Geometry,
     identical::Places,
@@ -352,6 +353,19 @@ fn counted(core: &Core, result: Result) -> Result {
     result.inspect_err(|_| core.engine.lock().count_metadata_error())
 }
 
+/// Reads a block into the scratch block.
+pub(super) fn read_scratch<'a>(core: &Core, desk: &'a mut Desk, place: u64) -> Result<&'a Block> {
+    let read = read(
+        &core.io,
+        &core.devices.metadata,
+        place,
+        1,
+        &mut desk.scratch,
+    );
+    counted(core, read)?;
+    desk.scratch.block(0).ok_or(EIO)
+}
+
 /// Writes the durable state beside the old one and makes it count, while no request of the host's is
 /// in flight.
 pub(super) fn checkpoint(core: &Core, desk: &mut Desk, mut checkpoint: Checkpoint) -> Result {
@@ -371,12 +385,8 @@ pub(super) enum Progress {
 }
 
 /// Goes on with a checkpoint as far as it comes.
-pub(super) fn go_on(
-    core: &Core,
-    desk: &mut Desk,
-    checkpoint: &mut Checkpoint,
-) -> Result<Progress> {
-    let result = all_steps(core, desk, checkpoint);
+pub(super) fn go_on(core: &Core, desk: &mut Desk, checkpoint: &mut Checkpoint) -> Result<Progress> {
+    let result = pm::expect_as_left(core, desk).and_then(|()| all_steps(core, desk, checkpoint));
     if result.is_err() {
         let mut engine = core.engine.lock();
         engine.checkpoint_failed(&core.shared, checkpoint);

@@ -12,6 +12,7 @@
 //! | load, format, checkpoint | [`metadata`] |
 //! | are source and clone the same? | [`identical`] |
 //! | messages | [`control`] |
+//! | the machine's sleep | [`pm`] |
 
 mod control;
 mod copies;
@@ -21,6 +22,7 @@ mod identical;
 mod limits;
 mod memory;
 mod metadata;
+mod pm;
 mod roles;
 mod suspend;
 mod table;
@@ -52,7 +54,10 @@ impl Target for Restore {
 
     fn new(setup: &mut Setup<'_>, args: Args<'_>) -> Result<Arc<Self>> {
         let core = table::construct(setup, args)?;
-        Ok(Arc::new(Restore { core }, GFP_KERNEL)?)
+        let this = Arc::new(Restore { core }, GFP_KERNEL)?;
+        // Last: what fails from here on would have to undo it.
+        this.core.sleep.register(this.core.share())?;
+        Ok(this)
     }
 
     fn map<'b>(this: ArcBorrow<'_, Self>, bio: MapBio<'b, Self>) -> Verdict<'b> {
@@ -109,6 +114,7 @@ impl Target for Restore {
     }
 
     fn dtr(this: ArcBorrow<'_, Self>) {
+        this.core.sleep.unregister();
         this.core.job.disable();
         this.core.copies.disable();
         suspend::drop_stale_pages(&this.core);

@@ -3,15 +3,18 @@
 //! The worker: takes what has happened to the engine and does what the engine says.
 //!
 //! One job on a queue of its own; it never runs twice at once. Each run goes through the steps of
-//! [`run`] in order, until nothing is left to do now. It waits for metadata I/O of a checkpoint only,
+//! [`round`] in order, until nothing is left to do now. It waits for metadata I/O of a checkpoint only,
 //! which needs nothing from it. What happens meanwhile is left in the inbox and makes it run again.
+//!
+//! While the machine goes to sleep a run goes on with further rounds instead, until what it has begun
+//! has ended: the freezer waits for it, see [`pm`](super::pm).
 
 use super::core::{Core, Desk, COMMIT, FLUSH};
 use super::metadata::{self, Progress};
 use super::Restore;
 use crate::dm::{
-    buffer::Span, dm_err_limited, dm_warn, io::Durability, noio::NoIo, shared::Ref, time::now_ns,
-    Bio, BioList, Status,
+    buffer::Span, dm_err_limited, dm_warn, io::Durability, noio::NoIo, pm, shared::Ref,
+    time::now_ns, Bio, BioList, Status,
 };
 use crate::engine::{
     checkpoint::{Checkpoint, Purpose},
@@ -26,23 +29,70 @@ use crate::engine::{
 };
 use kernel::prelude::*;
 
+/// While the machine goes to sleep: how long a run waits for what comes next, in nanoseconds. A kernel
+/// thread that is in the middle of a row of writes is not frozen before these are done, and they would
+/// not be, once the queue is.
+const LINGER: u64 = 50_000_000;
+/// The shortest and the longest wait at a time for something under way, in nanoseconds. It rings when
+/// that has ended.
+const WAIT: [u64; 2] = [1_000_000, 1_000_000_000];
+
 /// The job's function.
 pub(super) fn run(core: Ref<Core>) {
     let _noio = NoIo::enter();
+    loop {
+        let round = round(&core);
+        if pm::in_transition() && !is_over(&core, &round) {
+            continue;
+        }
+        if round.wake_at != u64::MAX {
+            core.job.run_at(&core, round.wake_at);
+        }
+        return;
+    }
+}
+
+/// What one round leaves.
+struct Round {
+    /// When to look again.
+    wake_at: u64,
+    /// Something that was begun is under way.
+    busy: bool,
+}
+
+fn round(core: &Ref<Core>) -> Round {
     let mut desk = core.desk.lock();
-    take_ended(&core, &mut desk);
-    take_copies(&core, &mut desk);
-    take_commit(&core, &mut desk);
-    admit(&core, &mut desk);
-    gather(&core, &mut desk);
-    commit(&core, &mut desk);
-    settle(&core, &mut desk);
-    let wake_at = flush(&core, &mut desk).min(copy(&core, &desk));
+    take_ended(core, &mut desk);
+    take_copies(core, &mut desk);
+    take_commit(core, &mut desk);
+    admit(core, &mut desk);
+    gather(core, &mut desk);
+    commit(core, &mut desk);
+    settle(core, &mut desk);
+    let wake_at = flush(core, &mut desk).min(copy(core, &desk));
+    let engine = core.engine.lock();
+    let in_flight = desk.flushing || engine.is_copying() || engine.is_committing();
+    let busy = in_flight || desk.checkpoint.is_some();
+    drop(engine);
     drop(desk);
     core.raise_events();
-    if wake_at != u64::MAX {
-        core.job.run_at(&core, wake_at);
-    }
+    Round { wake_at, busy }
+}
+
+/// While the machine goes to sleep: waits until something has happened, or returns that nothing is
+/// under way and nothing comes.
+fn is_over(core: &Core, round: &Round) -> bool {
+    let longest = if round.busy {
+        let [shortest, longest] = WAIT;
+        round
+            .wake_at
+            .saturating_sub(now_ns())
+            .clamp(shortest, longest)
+    } else {
+        LINGER
+    };
+    let rung = core.bell.wait(longest);
+    !rung && !round.busy
 }
 
 /// Requests whose I/O is done: source flushes, overwrites, FUA writes.
@@ -222,6 +272,11 @@ fn commit(core: &Ref<Core>, desk: &mut Desk) {
     if let Some(checkpoint) = desk.checkpoint.take() {
         checkpoint_goes_on(core, desk, checkpoint);
     }
+    if desk.checkpoint.is_none() && desk.block.is_some() {
+        if let Some(checkpoint) = super::pm::begin_anew(core, desk) {
+            checkpoint_goes_on(core, desk, checkpoint);
+        }
+    }
     while desk.checkpoint.is_none() {
         let Some(block) = desk.block.as_mut().and_then(|buf| buf.block_mut(0)) else {
             return;
@@ -329,7 +384,10 @@ fn copy(core: &Ref<Core>, desk: &Desk) -> u64 {
         return u64::MAX;
     }
     loop {
-        let next = core.engine.lock().next_copy(&core.shared, now_ns());
+        let mut engine = core.engine.lock();
+        engine.rest(pm::in_transition());
+        let next = engine.next_copy(&core.shared, now_ns());
+        drop(engine);
         match next {
             Background::Copy(copy) => core.copies.start(core, copy),
             Background::NotBefore(time) => return time,
