@@ -21,6 +21,7 @@ pub mod disks;
 pub mod dm;
 pub mod errno;
 pub mod forge;
+pub mod hibernate;
 pub mod host;
 pub mod io;
 pub mod kmsg;
