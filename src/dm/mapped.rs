@@ -49,6 +49,17 @@ impl MappedDisk {
         unsafe { NonNull::new_unchecked(bdev) }
     }
 
+    /// Logical block size in bytes with the table that is in use; `None` if there is none. Any context.
+    pub fn logical_block_size(&self) -> Option<u32> {
+        let bdev = self.bdev().as_ptr();
+        // SAFETY: valid as long as `self`. The size may change at any time, as with the C helper: it
+        // is one aligned word, and not 0 from when the first table was taken into use.
+        let sectors = unsafe { core::ptr::read_volatile(&raw const (*bdev).bd_nr_sectors) };
+        // SAFETY: valid as long as `self`.
+        let bytes = unsafe { bindings::rust_dm_bdev_logical_block_size(bdev) };
+        (sectors != 0).then_some(bytes)
+    }
+
     /// Whether it, or a partition of it, is open exclusively: a file system is mounted, it is used for
     /// swap, LVM, md or another mapped device. Any context.
     ///

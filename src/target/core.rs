@@ -53,6 +53,14 @@ pub(super) struct Devices {
     pub(super) clone: ReadOnlyDevice,
 }
 
+impl Devices {
+    /// The largest logical block size of source and clone, in bytes.
+    pub(super) fn block_size(&self) -> u32 {
+        let source = self.source.logical_block_size();
+        source.max(self.clone.logical_block_size())
+    }
+}
+
 /// What `map`, `end_io` and completions leave for the worker.
 pub(super) struct Inbox {
     /// Requests that cannot go at once.

@@ -58,6 +58,7 @@ pub(super) fn construct(setup: &mut Setup<'_>, args: Args<'_>) -> Result<Owner<C
         clone: open_clone(setup, clone)?,
     };
     check_devices(setup, &devices, &geometry)?;
+    check_block_size(setup, devices.block_size())?;
     let mut reading = BlockBuf::new(READ_BLOCKS)?;
     let claim = check_metadata(setup, &devices, &geometry, features.format, &mut reading)?;
     declare(setup, &devices, features.no_discard_passdown);
@@ -134,7 +135,7 @@ fn check_devices(setup: &mut Setup<'_>, devices: &Devices, geometry: &Geometry) 
         source,
         clone,
     } = devices;
-    let block = source.logical_block_size().max(clone.logical_block_size());
+    let block = devices.block_size();
     let block_sectors = u64::from(block) / SECTOR;
     let divides = |sectors: u64| sectors.checked_rem(block_sectors.max(1)) == Some(0);
     let needed = Layout::new(geometry.extents()).sectors();
@@ -211,6 +212,24 @@ fn check_metadata(
             unusable.tell(setup.name());
             setup.fail(unusable.reason(), unusable.error())
         }
+    }
+}
+
+/// Whoever has the mapped device open may use blocks of the size that it has now. Whether anybody
+/// does is not asked: he may come before the table is resumed.
+fn check_block_size(setup: &mut Setup<'_>, bytes: u32) -> Result {
+    match setup.mapped_disk().logical_block_size() {
+        Some(live) if live < bytes => {
+            dm_err!(
+                setup.name(),
+                "logical blocks of {bytes} bytes, the mapped device in use has {live}"
+            );
+            setup.fail(
+                c"Logical blocks of a mapped device in use cannot grow",
+                EBUSY,
+            )
+        }
+        _ => Ok(()),
     }
 }
 

@@ -2,6 +2,7 @@
 
 //! The scenarios, by subject.
 
+mod block_sizes;
 mod cells;
 mod control;
 mod crossing;
@@ -62,6 +63,7 @@ pub fn trials() -> Vec<Trial> {
         reloads::trials(),
         neighbours::trials(),
         roles::trials(),
+        block_sizes::trials(),
         filesystems::trials(),
         refusals_table::trials(),
         refusals_metadata::trials(),

@@ -15,6 +15,7 @@ use libtest_mimic::Trial;
 pub fn trials() -> Vec<Trial> {
     vec![
         trial("neighbours::one_fails_at_resume", one_fails),
+        trial("neighbours::taken_away_after_it_failed", taken_away),
         trial("neighbours::a_message_while_one_resumes", message_between),
     ]
 }
@@ -87,6 +88,22 @@ fn one_fails() -> Result<()> {
     pair.rig.tracker.begin_restore();
     pair.rig.write(8..16)?;
     pair.rig.flush()?;
+    pair.crash_and_check()
+}
+
+/// The line in front never came into use: the next table finds what it had.
+fn taken_away() -> Result<()> {
+    let mut pair = Pair::new()?;
+    pair.rig.write(0..8)?;
+    pair.load()?;
+    pair.other.metadata.break_down()?;
+    let ran = dm::run(&["resume", &pair.rig.name])?;
+    ensure!(!ran.ok, "a line without metadata was resumed");
+    pair.other.metadata.heal()?;
+    pair.rig.start_again("1 no_copy")?;
+    pair.rig.check_counts()?;
+    pair.rig.check(pair.rig.all())?;
+    pair.rig.start_restore()?;
     pair.crash_and_check()
 }
 
