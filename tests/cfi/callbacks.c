@@ -9,6 +9,8 @@
  * `start` of src/dm/queue.rs; a function that is missing here is told.
  */
 #include <linux/hrtimer.h>
+#include <linux/notifier.h>
+#include <linux/pm.h>
 #include <linux/workqueue.h>
 
 #include "../../src/bindings_helper.h"
@@ -37,6 +39,11 @@ extern typeof(*(dm_kcopyd_notify_fn)NULL) kcopyd__done;
 extern POINTEE(struct work_struct, func) queue__start;
 extern POINTEE(struct hrtimer, function) queue__due;
 
+extern POINTEE(struct notifier_block, notifier_call) pm__call;
+extern POINTEE(struct notifier_block, notifier_call) pm__changed;
+extern POINTEE(struct dev_pm_ops, freeze) pm__freeze;
+extern POINTEE(struct dev_pm_ops, thaw) pm__thaw;
+
 /* The other way round: functions of C that the module calls by a pointer. */
 extern typeof(*(iterate_devices_callout_fn)NULL) called__visit;
 
@@ -48,5 +55,6 @@ void *const callbacks[] = {
 	callbacks__status, callbacks__message, callbacks__iterate_devices,
 	callbacks__io_hints,
 	io__done, kcopyd__done, queue__start, queue__due,
+	pm__call, pm__changed, pm__freeze, pm__thaw,
 	called__visit,
 };

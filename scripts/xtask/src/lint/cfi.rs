@@ -103,15 +103,15 @@ fn compare(callbacks: &BTreeSet<String>, rust: &str, c: &str) -> Vec<String> {
     faults
 }
 
-/// Whether a mangled symbol is of the method `<file>__<function>` of something in `src/dm`.
+/// Whether a mangled symbol is of `<file>__<function>` in `src/dm`, a method or not.
 fn is(symbol: &str, name: &str) -> bool {
     let Some((module, function)) = name.split_once("__") else {
         return false;
     };
     let module = format!("2dm{}{module}", module.len());
     let function = format!("{}{function}", function.len());
-    // A method of an inherent implementation; closures in it have another beginning.
-    symbol.starts_with("_RNvM")
+    // Closures in it have another beginning.
+    symbol.starts_with("_RNv")
         && symbol.split_once(&*module).is_some_and(|(_, rest)| {
             let mut places = rest.match_indices(&*function);
             places.any(|(at, _)| !rest[..at].ends_with(|c: char| c.is_ascii_digit()))
