@@ -98,22 +98,24 @@ bool rust_dm_ratelimit(struct ratelimit_state *state)
 
 /*
  * The processor for the @nth of several pieces of work that are to run side by
- * side: online and not isolated. Work for one that goes offline runs elsewhere.
+ * side: one that is online and not isolated now. Work for one that goes offline
+ * runs elsewhere.
  */
 int rust_dm_spread_cpu(unsigned int nth)
 {
-	unsigned int count = 0;
-	int cpu;
+	unsigned int cpu = WORK_CPU_UNBOUND;
+	const struct cpumask *housekeeping;
+	unsigned int count;
 
-	for_each_online_cpu(cpu)
-		count += housekeeping_cpu(cpu, HK_TYPE_DOMAIN);
-	if (!count)
-		return WORK_CPU_UNBOUND;
-	nth %= count;
-	for_each_online_cpu(cpu)
-		if (housekeeping_cpu(cpu, HK_TYPE_DOMAIN) && !nth--)
-			return cpu;
-	return WORK_CPU_UNBOUND;
+	/* Processors may become isolated at any time; the mask is then replaced. */
+	rcu_read_lock();
+	housekeeping = housekeeping_cpumask(HK_TYPE_DOMAIN);
+	count = cpumask_weight_and(cpu_online_mask, housekeeping);
+	if (count)
+		cpu = cpumask_nth_and(nth % count, cpu_online_mask, housekeeping);
+	rcu_read_unlock();
+	/* One may have gone offline in between. */
+	return cpu < nr_cpu_ids ? cpu : WORK_CPU_UNBOUND;
 }
 
 /* Sleeps until @flag is not 0, but for no longer than @ns nanoseconds. */

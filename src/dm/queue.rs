@@ -98,19 +98,27 @@ impl Drop for Queue {
 
 /// The processor of a job on a [`Kind::PerCpu`] queue.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Cpu(c_int);
+pub enum Cpu {
+    /// The one where the job is enqueued.
+    Any,
+    /// One of those that are online and not isolated then: jobs with numbers in a row run side by side.
+    Nth(u32),
+}
 
 impl Cpu {
-    /// The one where the job is enqueued.
-    pub const ANY: Self = Self(bindings::wq_misc_consts_WORK_CPU_UNBOUND as c_int);
-
-    /// The next of all in turn that are not isolated: for jobs that are to run side by side. If it
-    /// goes offline, the job runs on another one.
+    /// The next in turn.
     pub fn next() -> Self {
         static NEXT: Atomic<u32> = Atomic::new(0);
-        let next = NEXT.fetch_add(1, Relaxed);
-        // SAFETY: No requirements.
-        Self(unsafe { super::bindings::rust_dm_spread_cpu(next) })
+        Self::Nth(NEXT.fetch_add(1, Relaxed))
+    }
+
+    /// Its number now. Any context.
+    fn number(self) -> c_int {
+        match self {
+            Self::Any => bindings::wq_misc_consts_WORK_CPU_UNBOUND as c_int,
+            // SAFETY: No requirements.
+            Self::Nth(nth) => unsafe { super::bindings::rust_dm_spread_cpu(nth) },
+        }
     }
 }
 
@@ -119,7 +127,7 @@ impl Cpu {
 #[macro_export]
 macro_rules! new_job {
     ($queue:expr, $run:expr $(,)?) => {
-        $crate::dm::queue::new_job!($queue, $run, $crate::dm::queue::Cpu::ANY)
+        $crate::dm::queue::new_job!($queue, $run, $crate::dm::queue::Cpu::Any)
     };
     ($queue:expr, $run:expr, $cpu:expr $(,)?) => {
         $crate::dm::queue::Job::new($queue, $run, $cpu, ::kernel::static_lock_class!())
@@ -262,10 +270,11 @@ impl<T: Send + Sync> Job<T> {
 
     /// Puts the work on the queue, unless it is there.
     fn queue(&self) {
+        let cpu = self.cpu.number();
         // SAFETY: Both are valid by the type invariants, and remain so while the work is pending:
         // `drop` cancels it before it lets go of either. May be called in any context.
         unsafe {
-            bindings::queue_work_on(self.cpu.0, self.queue.raw.as_ptr(), self.work.get());
+            bindings::queue_work_on(cpu, self.queue.raw.as_ptr(), self.work.get());
         }
     }
 
