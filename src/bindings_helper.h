@@ -81,6 +81,9 @@ void rust_dm_count_pages(struct block_device *bdev, unsigned long *dirty,
 /* helpers.c: messages */
 void rust_dm_ratelimit_init(struct ratelimit_state *state);
 bool rust_dm_ratelimit(struct ratelimit_state *state);
+int rust_dm_ratelimit_reset_miss(struct ratelimit_state *state);
+#define RUST_DM_RATELIMITS 256
+struct ratelimit_state *rust_dm_ratelimit_of(unsigned int nth);
 
 /* helpers.c: processors */
 int rust_dm_spread_cpu(unsigned int nth);

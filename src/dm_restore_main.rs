@@ -19,6 +19,9 @@ use dm::{pm, Registration};
 use kernel::prelude::*;
 use target::Restore;
 
+/// What log lines begin with behind `device-mapper: `, see [`dm::log`].
+pub(crate) const DM_MSG_PREFIX: &str = "restore";
+
 module! {
     type: RestoreModule,
     name: "dm_restore",
@@ -26,6 +29,12 @@ module! {
     description: "device-mapper target for protected restores from a clone",
     license: "GPL",
 }
+
+/// What `modinfo` and `/sys/module/dm_restore/version` say: the target's version. `module!` has no
+/// word for it.
+#[link_section = ".modinfo"]
+#[used]
+static MODINFO_VERSION: [u8; 14] = *b"version=1.0.0\0";
 
 /// The module: a target type, registered as long as the module is loaded.
 pub(crate) struct RestoreModule {

@@ -89,6 +89,25 @@ unsigned int rust_dm_minor(dev_t dev)
 void rust_dm_ratelimit_init(struct ratelimit_state *state)
 {
 	ratelimit_default_init(state);
+	ratelimit_set_flags(state, RATELIMIT_MSG_ON_RELEASE);
+}
+
+int rust_dm_ratelimit_reset_miss(struct ratelimit_state *state)
+{
+	return ratelimit_state_reset_miss(state);
+}
+
+static struct ratelimit_state rust_dm_ratelimits[RUST_DM_RATELIMITS] = {
+	[0 ... RUST_DM_RATELIMITS - 1] =
+		RATELIMIT_STATE_INIT_FLAGS(rust_dm_ratelimits[0],
+					   DEFAULT_RATELIMIT_INTERVAL,
+					   DEFAULT_RATELIMIT_BURST,
+					   RATELIMIT_MSG_ON_RELEASE),
+};
+
+struct ratelimit_state *rust_dm_ratelimit_of(unsigned int nth)
+{
+	return &rust_dm_ratelimits[nth % RUST_DM_RATELIMITS];
 }
 
 bool rust_dm_ratelimit(struct ratelimit_state *state)

@@ -9,7 +9,7 @@
 use core::{fmt, ptr::NonNull};
 use kernel::{prelude::*, str::NullTerminatedFormatter};
 
-use super::{bindings, lease::Lease};
+use super::{bindings, dm_err, events::MappedName, lease::Lease};
 
 /// A device number.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
@@ -148,7 +148,9 @@ pub(super) unsafe fn put(ti: NonNull<bindings::dm_target>, dev: DevT) {
     // SAFETY: by the safety requirements.
     let result = unsafe { with_dm_dev(ti, dev, give_back) };
     if result.is_err() {
-        kernel::pr_err!("device {}:{} is lost\n", dev.major(), dev.minor());
+        // SAFETY: by the safety requirements `ti` is valid, and so is its table.
+        let name = unsafe { MappedName::of_table((*ti.as_ptr()).table) };
+        dm_err!(name, "device {dev} is lost");
     }
 }
 

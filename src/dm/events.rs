@@ -60,8 +60,18 @@ pub struct MappedName([u8; NAME_SIZE]);
 
 impl MappedName {
     pub(super) fn of(lease: &Lease) -> Self {
-        // SAFETY: the lease keeps the table alive, and the table its mapped device.
-        let name = unsafe { c_str(bindings::dm_table_device_name(lease.table())) };
+        // SAFETY: the lease keeps the table alive.
+        unsafe { Self::of_table(lease.table()) }
+    }
+
+    /// The name of the mapped device that `table` is for.
+    ///
+    /// # Safety
+    ///
+    /// `table` is valid.
+    pub(super) unsafe fn of_table(table: *mut bindings::dm_table) -> Self {
+        // SAFETY: `table` is valid by the safety requirements, and so is its mapped device.
+        let name = unsafe { c_str(bindings::dm_table_device_name(table)) };
         let mut bytes = [0; NAME_SIZE];
         for (to, from) in bytes.iter_mut().zip(name.to_bytes_with_nul()) {
             *to = *from;
@@ -70,9 +80,21 @@ impl MappedName {
     }
 }
 
+impl MappedName {
+    fn text(&self) -> &str {
+        let name = self.0.split(|byte| *byte == 0).next().unwrap_or_default();
+        core::str::from_utf8(name).unwrap_or("?")
+    }
+
+    /// The minor number.
+    pub fn minor(&self) -> u32 {
+        let minor = self.text().split(':').nth(1);
+        minor.and_then(|minor| minor.parse().ok()).unwrap_or(0)
+    }
+}
+
 impl fmt::Display for MappedName {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let name = self.0.split(|byte| *byte == 0).next().unwrap_or_default();
-        f.write_str(core::str::from_utf8(name).unwrap_or("?"))
+        f.write_str(self.text())
     }
 }

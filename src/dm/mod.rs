@@ -21,7 +21,7 @@ pub mod io;
 pub mod kcopyd;
 mod lease;
 mod limits;
-mod log;
+pub mod log;
 mod mapped;
 pub mod noio;
 pub mod pm;
@@ -45,7 +45,7 @@ pub use events::{Events, MappedName, TableId};
 pub use limits::{DeviceVisitor, Limits};
 pub use log::LogLimit;
 #[allow(unused_imports)] // A target need not use them all.
-pub(crate) use log::{dm_err, dm_err_limited, dm_info, dm_warn, dm_warn_limited};
+pub(crate) use log::{dm_err, dm_err_limited, dm_info, dm_refuse, dm_warn, dm_warn_limited};
 pub use mapped::{Cached, MappedDisk};
 pub use registration::Registration;
 pub use setup::Setup;

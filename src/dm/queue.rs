@@ -20,9 +20,11 @@ use kernel::bindings;
 use kernel::ffi::c_int;
 use kernel::prelude::*;
 use kernel::sync::atomic::{Atomic, Relaxed};
+use kernel::str::NullTerminatedFormatter;
 use kernel::sync::{new_spinlock_irq, Arc, LockClassKey, SpinLockIrq};
 use kernel::types::Opaque;
 
+use core::fmt::{self, Arguments};
 use core::ptr::NonNull;
 
 use super::shared::Ref;
@@ -35,6 +37,9 @@ pub enum Kind {
     /// On the processor that queued the work: for short work.
     PerCpu,
 }
+
+/// Longest name of a queue with its NUL, as in the kernel (`WQ_NAME_LEN`).
+const NAME_SIZE: usize = 32;
 
 /// A work queue that makes progress when memory is short: it has a thread of its own in reserve.
 ///
@@ -56,14 +61,18 @@ unsafe impl Send for Queue {}
 unsafe impl Sync for Queue {}
 
 impl Queue {
-    /// Creates a queue that runs at most `max_active` jobs at once (per processor if
+    /// Creates a queue, with its name for `ps` and traces, that runs at most `max_active` jobs at once (per processor if
     /// [`Kind::PerCpu`]; 0: the kernel's default). Sleeps.
     ///
     /// Errors: `ENOMEM`, and `EINVAL` if `max_active` is beyond the kernel's limit.
-    pub fn new(name: &CStr, kind: Kind, max_active: u32) -> Result<Arc<Self>> {
+    pub fn new(name: Arguments<'_>, kind: Kind, max_active: u32) -> Result<Arc<Self>> {
         if max_active > bindings::wq_consts_WQ_MAX_ACTIVE {
             return Err(EINVAL);
         }
+        let mut text = [0; NAME_SIZE];
+        let mut out = NullTerminatedFormatter::new(&mut text).ok_or(EINVAL)?;
+        // A name that is too long is cut.
+        let _ = fmt::write(&mut out, name);
         // The block layer may wait for this queue, and its memory for the block layer.
         let flags = bindings::wq_flags_WQ_MEM_RECLAIM
             | bindings::wq_flags_WQ_FREEZABLE
@@ -77,7 +86,7 @@ impl Queue {
                 c"%s".as_char_ptr(),
                 flags,
                 max_active as c_int,
-                name.as_char_ptr(),
+                text.as_ptr(),
             )
         };
         // INVARIANT: Just created, and ours.
@@ -195,7 +204,7 @@ impl<T: Send + Sync> Job<T> {
         };
         // INVARIANT: `work` and `timer` are initialised here with these functions.
         pin_init!(Self {
-            pending <- new_spinlock_irq!(idle, "Job::pending"),
+            pending <- new_spinlock_irq!(idle, "dm_restore::job"),
             work <- Opaque::ffi_init(|slot| {
                 // SAFETY: `slot` is valid for writes; name and key live for ever.
                 unsafe {
@@ -203,7 +212,7 @@ impl<T: Send + Sync> Job<T> {
                         slot,
                         Some(Self::start),
                         false,
-                        c"dm_restore_job".as_char_ptr(),
+                        c"dm_restore::work".as_char_ptr(),
                         key.as_ptr(),
                     )
                 }

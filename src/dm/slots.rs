@@ -74,8 +74,8 @@ impl<P: Send> Slots<P> {
         // INVARIANT: All slots are free; nothing here pushes to `slots` again.
         KBox::pin_init(
             pin_init!(Self {
-                free <- new_spinlock_irq!(all, "dm_restore_slots"),
-                idle <- new_condvar!("dm_restore_slots_idle"),
+                free <- new_spinlock_irq!(all, "dm_restore::slots"),
+                idle <- new_condvar!("dm_restore::slots_idle"),
                 all,
                 slots,
             }),

@@ -4,7 +4,7 @@
 
 use super::core::{Core, Desk};
 use super::metadata;
-use crate::dm::{dm_err, dm_warn, noio::NoIo, shared::Owner, word_bytes, Args, Cached};
+use crate::dm::{dm_refuse, dm_warn, noio::NoIo, shared::Owner, word_bytes, Args, Cached};
 use crate::engine::{
     machine::MetadataMode,
     maps::Mode,
@@ -31,7 +31,7 @@ pub(super) fn message(core: &Owner<Core>, words: Args<'_>) -> Result {
         Err(bad) => Err(bad),
     };
     done.map_err(|bad| {
-        dm_err!(core.name, "{bad}");
+        dm_refuse!(core.name, "{bad}");
         EINVAL
     })
 }
@@ -60,11 +60,11 @@ fn start_restore(core: &Owner<Core>, force: bool) -> Result {
     let may = core.engine.lock().can_begin_restore(&core.shared);
     match may {
         Err(CannotBegin::Already) => {
-            dm_err!(core.name, "start_restore: a restore is running");
+            dm_refuse!(core.name, "start_restore: a restore is running");
             return Err(EALREADY);
         }
         Err(CannotBegin::ReadOnly) => {
-            dm_err!(core.name, "start_restore: metadata is read-only");
+            dm_refuse!(core.name, "start_restore: metadata is read-only");
             return Err(EROFS);
         }
         Err(CannotBegin::Unloaded) | Ok(()) => {}
@@ -81,11 +81,11 @@ fn assume_identical(core: &Owner<Core>) -> Result {
     let _noio = NoIo::enter();
     let mut desk = core.desk.lock();
     if core.shared.maps.state().mode == Mode::Restoring {
-        dm_err!(core.name, "assume_identical: a restore is running");
+        dm_refuse!(core.name, "assume_identical: a restore is running");
         return Err(EBUSY);
     }
     if core.engine.lock().metadata_mode() != MetadataMode::ReadWrite {
-        dm_err!(core.name, "assume_identical: metadata is read-only");
+        dm_refuse!(core.name, "assume_identical: metadata is read-only");
         return Err(EROFS);
     }
     expect_suspended(core, &desk, "assume_identical")?;
@@ -100,19 +100,19 @@ fn assume_identical(core: &Owner<Core>) -> Result {
 fn expect_unused(core: &Core, force: bool) -> Result {
     let held = core.mapped.is_held();
     if held && !force {
-        dm_err!(core.name, "start_restore: the device is mounted or held");
+        dm_refuse!(core.name, "start_restore: the device is mounted or held");
         return Err(EBUSY);
     }
     let Cached { dirty, clean } = core.mapped.drop_all_pages();
     if dirty != 0 {
-        dm_err!(
+        dm_refuse!(
             core.name,
             "start_restore: {dirty} cached pages are not written to the device yet"
         );
         return Err(EBUSY);
     }
     if clean != 0 && !force {
-        dm_err!(core.name, "start_restore: {clean} cached pages are in use");
+        dm_refuse!(core.name, "start_restore: {clean} cached pages are in use");
         return Err(EBUSY);
     }
     if held || clean != 0 {
@@ -127,18 +127,18 @@ fn expect_unused(core: &Core, force: bool) -> Result {
 /// Whether the state on the metadata device may be changed.
 fn expect_suspended(core: &Core, desk: &Desk, name: &str) -> Result {
     if desk.claim.successor_waits() {
-        dm_err!(
+        dm_refuse!(
             core.name,
             "{name}: a new table over the same devices waits: resume the device first, then suspend it again"
         );
         return Err(EBUSY);
     }
     if !desk.loaded {
-        dm_err!(core.name, "{name}: the table was never resumed");
+        dm_refuse!(core.name, "{name}: the table was never resumed");
         return Err(EBUSY);
     }
     if desk.active {
-        dm_err!(core.name, "{name}: the device must be suspended");
+        dm_refuse!(core.name, "{name}: the device must be suspended");
         return Err(EBUSY);
     }
     Ok(())

@@ -17,6 +17,7 @@ use crate::dm::{
     noio::NoIo,
     queue::{new_job, Cpu, Job, Kind, Queue},
     shared::Ref,
+    MappedName,
 };
 use crate::engine::copier::{Copy, CopyResult, BACKGROUND_JOBS, URGENT_JOBS};
 use kernel::{new_spinlock, prelude::*, sync::SpinLock};
@@ -47,8 +48,9 @@ struct Lane {
 
 impl Copies {
     /// An initialiser; none is in flight. Sleeps.
-    pub(super) fn new() -> Result<impl PinInit<Self, Error>> {
-        let queue = Queue::new(c"dm-restore-copy", Kind::PerCpu, LANES as u32)?;
+    pub(super) fn new(name: &MappedName) -> Result<impl PinInit<Self, Error>> {
+        let lanes = LANES as u32;
+        let queue = Queue::new(format_args!("dm-restore-copy/{name}"), Kind::PerCpu, lanes)?;
         let (even, odd) = (
             new_job!(
                 queue.clone(),

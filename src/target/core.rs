@@ -199,7 +199,7 @@ impl Core {
         engine: Engine<KernelMemory>,
         (claim, reading): (Claim, BlockBuf),
     ) -> Result<impl PinInit<Self, Error>> {
-        let queue = Queue::new(c"dm-restore", Kind::Unbound, 1)?;
+        let queue = Queue::new(format_args!("dm-restore/{name}"), Kind::Unbound, 1)?;
         let desk = Desk {
             waiting: BioList::new(),
             syncing: BioList::new(),
@@ -241,7 +241,7 @@ impl Core {
             desk <- new_mutex!(desk, "dm_restore::desk"),
             io: IoClient::new()?,
             async_io: AsyncIo::new(2)?,
-            copies <- Copies::new()?,
+            copies <- Copies::new(&name)?,
             job <- new_job!(queue, worker::run),
             sleep <- pm::Notifier::new(),
         }))

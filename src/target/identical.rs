@@ -15,7 +15,7 @@ use super::metadata::Unusable;
 use super::worker;
 use crate::dm::{
     buffer::{BlockBuf, Span, BLOCK, SECTOR, SECTORS_PER_BLOCK},
-    dm_err, BlockDevice,
+    dm_refuse, BlockDevice,
 };
 use crate::engine::{
     format::{fingerprint::Fingerprint, Refusal},
@@ -58,7 +58,7 @@ fn settle(core: &Core) -> Result {
     let tell = |what: &str, done: Result| {
         done.inspect_err(|error| {
             let error = error.to_errno();
-            dm_err!(core.name, "{what} failed: error {error}");
+            dm_refuse!(core.name, "{what} failed: error {error}");
         })
     };
     tell("write-back of the source's pages", source.write_pages())?;
@@ -83,12 +83,12 @@ fn read_both(core: &Core, place: Place, buf: &mut BlockBuf) -> Result {
     let source = core.io.read(&core.devices.source, start, buf, half(0));
     source.inspect_err(|_| {
         core.shared.count_error(false);
-        dm_err!(core.name, "source cannot be read at sector {start}");
+        dm_refuse!(core.name, "source cannot be read at sector {start}");
     })?;
     let clone = core.io.read(&core.devices.clone, start, buf, half(HALF));
     clone.inspect_err(|_| {
         core.shared.count_error(true);
-        dm_err!(core.name, "clone cannot be read at sector {start}");
+        dm_refuse!(core.name, "clone cannot be read at sector {start}");
     })
 }
 
@@ -101,6 +101,6 @@ fn compare(core: &Core, place: Place, buf: &BlockBuf) -> Result<(), Unusable> {
         return Ok(());
     };
     let sector = place.sectors.start().saturating_add((byte / SECTOR) as u64);
-    dm_err!(core.name, "source and clone differ in sector {sector}");
+    dm_refuse!(core.name, "source and clone differ in sector {sector}");
     Err(Refusal::NotIdentical.into())
 }

@@ -12,7 +12,7 @@ use crate::dm::{
     buffer::BlockBuf,
     buffer::Span,
     claims::{self, Claim, Conflict},
-    dm_err, dm_info,
+    dm_err, dm_info, dm_refuse,
     io::{Durability, IoClient},
     random, word_text, BlockDevice, Device, MappedName,
 };
@@ -180,7 +180,7 @@ pub(super) fn load(core: &Core, desk: &mut Desk) -> Result<Option<u64>> {
     if let Err(unusable) = &loaded {
         let reason = word_text(unusable.reason());
         unusable.tell(core.name);
-        dm_err!(core.name, "metadata not loaded: {reason}");
+        dm_refuse!(core.name, "metadata not loaded: {reason}");
         core.engine.lock().unload(&core.shared);
     }
     loaded.map_err(|unusable| unusable.error())
@@ -432,7 +432,7 @@ pub(super) fn assume_identical(core: &Core, desk: &mut Desk) -> Result {
         // What cannot be read or written is in the log already.
         if let Unusable::Refused(refusal) = &unusable {
             let reason = word_text(refusal.reason());
-            dm_err!(core.name, "assume_identical: {reason}");
+            dm_refuse!(core.name, "assume_identical: {reason}");
         }
         unusable.error()
     })?;

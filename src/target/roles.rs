@@ -11,7 +11,7 @@
 use super::core::Devices;
 use crate::dm::{
     claims::{Claim, Conflict, Refused, Thing},
-    dm_err, BlockDevice, MappedName, Setup,
+    dm_refuse, BlockDevice, MappedName, Setup,
 };
 use kernel::prelude::*;
 
@@ -40,8 +40,8 @@ pub(super) fn claim(setup: &mut Setup<'_>, devices: &Devices) -> Result<Claim> {
 pub(super) fn tell(name: MappedName, conflict: &Conflict) {
     let by = conflict.by;
     match conflict.thing {
-        Thing::Identity(_) => dm_err!(name, "{by} uses metadata with the same UUID"),
-        Thing::Alone(dev) | Thing::Shared(dev) => dm_err!(name, "{by} uses {dev}"),
+        Thing::Identity(_) => dm_refuse!(name, "{by} uses metadata with the same UUID"),
+        Thing::Alone(dev) | Thing::Shared(dev) => dm_refuse!(name, "{by} uses {dev}"),
     }
 }
 

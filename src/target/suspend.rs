@@ -19,7 +19,7 @@ use super::roles;
 use super::worker;
 use crate::dm::{buffer::Span, io::Durability};
 use crate::dm::{
-    dm_err,
+    dm_refuse,
     noio::NoIo,
     shared::{Owner, Ref},
     word_text,
@@ -121,7 +121,7 @@ pub(super) fn preresume(core: &Owner<Core>) -> Result {
     desk.claim.take().map_err(|conflict| {
         roles::tell(core.name, &conflict);
         let reason = word_text(roles::reason(&core.devices, &conflict));
-        dm_err!(core.name, "not resumed: {reason}");
+        dm_refuse!(core.name, "not resumed: {reason}");
         EBUSY
     })?;
     take_up(core, &mut desk)

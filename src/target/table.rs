@@ -8,7 +8,7 @@ use super::memory::KernelMemory;
 use super::metadata::{self, READ_BLOCKS};
 use super::roles;
 use crate::dm::{
-    buffer::BlockBuf, claims::Claim, dm_err, io::IoClient, shared::Owner, word_bytes, Args,
+    buffer::BlockBuf, claims::Claim, dm_refuse, io::IoClient, shared::Owner, word_bytes, Args,
     BlockDevice, Device, Disks, ReadOnlyDevice, Setup,
 };
 use crate::engine::{
@@ -92,7 +92,7 @@ fn common_cache(devices: &Devices) -> Cache {
 fn refuse<R>(setup: &mut Setup<'_>, bad: BadLine<'_>) -> Result<R> {
     match bad {
         BadLine::TooFewWords | BadLine::ExtentNotANumber => {}
-        BadLine::Geometry(_, extent) => dm_err!(
+        BadLine::Geometry(_, extent) => dm_refuse!(
             setup.name(),
             "extents of {extent} sectors over {} sectors; at most {MAX_EXTENTS} extents",
             setup.len()
@@ -101,7 +101,7 @@ fn refuse<R>(setup: &mut Setup<'_>, bad: BadLine<'_>) -> Result<R> {
             let word = word
                 .and_then(|word| ::core::str::from_utf8(word).ok())
                 .unwrap_or("");
-            dm_err!(setup.name(), "bad table line at '{word}'");
+            dm_refuse!(setup.name(), "bad table line at '{word}'");
         }
     }
     setup.fail(bad.reason(), EINVAL)
@@ -189,7 +189,7 @@ fn check_devices(setup: &mut Setup<'_>, devices: &Devices, geometry: &Geometry) 
     };
     let (m, s, c) = (metadata.sectors(), source.sectors(), clone.sectors());
     let length = geometry.length();
-    dm_err!(
+    dm_refuse!(
         setup.name(),
         "length {length}, source {s}, clone {c}, metadata {m} of {needed} needed sectors, blocks of {block} bytes"
     );
@@ -220,7 +220,7 @@ fn check_metadata(
 fn check_block_size(setup: &mut Setup<'_>, bytes: u32) -> Result {
     match setup.mapped_disk().logical_block_size() {
         Some(live) if live < bytes => {
-            dm_err!(
+            dm_refuse!(
                 setup.name(),
                 "logical blocks of {bytes} bytes, the mapped device in use has {live}"
             );

@@ -161,7 +161,7 @@ fn copy_done(core: &Core, desk: &mut Desk, job: usize, result: CopyResult) {
         } else {
             "source cannot be written"
         };
-        dm_err_limited!(core.log_limit, core.name, "copy failed: {what}");
+        dm_err_limited!(&core.log_limit, core.name, "copy failed: {what}");
     }
     if let CopyOutcome::Failed(extents) = outcome {
         fail_waiting(desk, extents);

@@ -53,6 +53,17 @@ fn text(record: &[u8]) -> Option<String> {
     text.lines().next().map(str::to_string)
 }
 
+/// What the target says in a line about the mapped device with this number.
+pub fn of_target<'a>(line: &'a str, number: &str) -> Option<&'a str> {
+    line.strip_prefix(&format!("device-mapper: restore: {number}: "))
+}
+
+/// Why the target has refused a table line of the mapped device with this number, as device-mapper
+/// says it.
+pub fn of_table<'a>(line: &'a str, number: &str) -> Option<&'a str> {
+    line.strip_prefix(&format!("device-mapper: table: {number}: restore: "))
+}
+
 /// What a kernel in good health never says.
 const TROUBLE: [&str; 18] = [
     "WARNING:",

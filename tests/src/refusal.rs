@@ -4,11 +4,13 @@
 //! the metadata device.
 
 use super::dm;
-use super::kmsg::Log;
+use super::kmsg::{self, Log};
 use super::maps::Blocks;
 use super::rig::Rig;
+use super::wait;
 use anyhow::{ensure, Context, Result};
 use std::collections::BTreeSet;
+use std::sync::atomic::{AtomicU32, Ordering};
 
 /// The reasons that a scenario has heard.
 #[derive(Default)]
@@ -65,16 +67,17 @@ impl Reasons {
     }
 }
 
-/// Minor numbers below are given by device-mapper itself.
-const FIRST_MINOR: u32 = 4096;
+/// Minor numbers below the first are given by device-mapper itself.
+static NEXT_MINOR: AtomicU32 = AtomicU32::new(4096);
 
 fn try_create(rig: &Rig, args: &[&str]) -> Result<String> {
     let blocks = Blocks::open(&rig.metadata.part)?;
     let before = blocks.read_all()?;
     let mut log = Log::from_now()?;
     let name = format!("{}-bad", rig.name);
-    // A number that no other scenario's device has: it tells whose the lines in the log are.
-    let minor = (FIRST_MINOR + rig.name.trim_start_matches('r').parse::<u32>()?).to_string();
+    // A number that no other device has: it tells whose the lines in the log are, and what is said
+    // about the others does not count against the few lines that each may have.
+    let minor = NEXT_MINOR.fetch_add(1, Ordering::Relaxed).to_string();
     let major = rig.source.major();
     let mut words = vec![
         "create",
@@ -101,8 +104,12 @@ fn try_message(rig: &Rig, message: &str) -> Result<String> {
     let blocks = Blocks::open(&rig.metadata.part)?;
     let (before, status) = (blocks.read_all()?, rig.status()?);
     let mut log = Log::from_now()?;
-    let ran = rig.try_message(message)?;
-    ensure!(!ran.ok, "it was accepted");
+    // Lines about refusals are rare: sooner or later it is told.
+    let told = wait::until("a line about it", || {
+        let ran = rig.try_message(message)?;
+        ensure!(!ran.ok, "it was accepted");
+        Ok(told(&mut log, rig.number()).ok())
+    })?;
     ensure!(
         rig.status()? == status,
         "it was refused, but the status has changed"
@@ -111,17 +118,15 @@ fn try_message(rig: &Rig, message: &str) -> Result<String> {
         blocks.read_all()? == before,
         "it was refused, but metadata was written"
     );
-    told(&mut log, rig.number())
+    Ok(told)
 }
 
-/// What the kernel said about the device, without its number.
+/// What the target and device-mapper's table said about the device, without its number.
 fn told(log: &mut Log, number: &str) -> Result<String> {
     let lines = log.lines()?;
-    let about = |line: &&String| line.contains("restore") && line.contains(number);
-    let told: Vec<String> = lines
+    let told: Vec<&str> = lines
         .iter()
-        .filter(about)
-        .map(|line| line.replace(number, "#"))
+        .filter_map(|line| kmsg::of_target(line, number).or_else(|| kmsg::of_table(line, number)))
         .collect();
     ensure!(!told.is_empty(), "the kernel log says nothing about it");
     Ok(told.join(" | "))

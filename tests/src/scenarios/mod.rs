@@ -17,6 +17,7 @@ mod identical;
 mod io_load;
 mod ioctls;
 mod limits;
+mod log;
 mod meets;
 mod module_life;
 mod neighbours;
@@ -60,6 +61,7 @@ pub fn trials() -> Vec<Trial> {
         io_load::trials(),
         ioctls::trials(),
         limits::trials(),
+        log::trials(),
         reloads::trials(),
         neighbours::trials(),
         roles::trials(),

@@ -15,6 +15,7 @@ use std::fs;
 pub fn trials() -> Vec<Trial> {
     vec![
         trial("module::is_not_unloaded_while_in_use", in_use),
+        trial("module::says_its_version", version),
         trial("module::is_loaded_and_unloaded_20_times", twenty_times),
         trial("module::leaves_nothing_in_memory", nothing_left),
         trial("kernel_log::is_clean", clean_log),
@@ -51,6 +52,22 @@ fn in_use() -> Result<()> {
     rig.wait_restored()?;
     rig.check(rig.all())?;
     rig.close()
+}
+
+/// The module's version is that of its target.
+fn version() -> Result<()> {
+    let module = sh::ok("modinfo", &["-F", "version", "/payload/dm-restore.ko"])?;
+    let loaded = fs::read_to_string("/sys/module/dm_restore/version")?;
+    let targets = sh::ok("dmsetup", &["targets"])?;
+    let target = targets
+        .lines()
+        .find_map(|line| line.strip_prefix("restore "));
+    let target = target.unwrap_or_default().trim().trim_start_matches('v');
+    ensure!(
+        !module.is_empty() && module == target && loaded.trim() == target,
+        "module {module:?}, loaded {loaded:?}, target {target:?}"
+    );
+    Ok(())
 }
 
 fn twenty_times() -> Result<()> {
