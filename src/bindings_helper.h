@@ -68,6 +68,7 @@ unsigned int rust_dm_bdev_max_discard_sectors(struct block_device *bdev);
 unsigned int rust_dm_bdev_discard_granularity(struct block_device *bdev);
 unsigned int rust_dm_bdev_write_zeroes_sectors(struct block_device *bdev);
 void rust_dm_bdev_limits(struct block_device *bdev, struct queue_limits *limits);
+bool rust_dm_md_stays(struct mapped_device *md);
 unsigned int rust_dm_major(dev_t dev);
 unsigned int rust_dm_minor(dev_t dev);
 

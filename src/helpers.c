@@ -76,6 +76,16 @@ void rust_dm_bdev_limits(struct block_device *bdev, struct queue_limits *limits)
 	mutex_unlock(&q->limits_lock);
 }
 
+/* Whether @md is not about to be destroyed: then it cannot be looked up any more. */
+bool rust_dm_md_stays(struct mapped_device *md)
+{
+	struct mapped_device *found = dm_get_md(disk_devt(dm_disk(md)));
+
+	if (found)
+		dm_put(found);
+	return found;
+}
+
 unsigned int rust_dm_major(dev_t dev)
 {
 	return MAJOR(dev);

@@ -296,6 +296,19 @@ impl Claim {
         let mut own = registry.of(self.line);
         own.any(|old| registry.entries.iter().any(|entry| entry.succeeds(old)))
     }
+
+    /// Whether another line of the mapped device was resumed that has found the same identity: it goes
+    /// on where this one has ended.
+    pub fn was_succeeded(&self) -> bool {
+        let registry = REGISTRY.lock();
+        let goes_on = |entry: &Entry, old: &Entry| {
+            let resumed = entry.taken && entry.line != old.line;
+            let identity = matches!(old.thing, Thing::Identity(_));
+            resumed && identity && entry.thing == old.thing
+        };
+        let mut own = registry.of(self.line);
+        own.any(|old| registry.entries.iter().any(|entry| goes_on(entry, old)))
+    }
 }
 
 impl Drop for Claim {

@@ -26,6 +26,13 @@ impl Events {
         // SAFETY: the lease keeps the table alive.
         unsafe { bindings::dm_table_event(self.0.table()) };
     }
+
+    /// Whether the mapped device stays, and only gets another table. For `dtr`: else it is being
+    /// removed. Any context.
+    pub fn device_stays(&self) -> bool {
+        // SAFETY: the lease keeps the table alive, and the table its mapped device.
+        unsafe { bindings::rust_dm_md_stays(bindings::dm_table_get_md(self.0.table())) }
+    }
 }
 
 /// Identity of a table: of which mapped device, and which of its tables.

@@ -79,6 +79,11 @@ impl Job {
     fn largest(&self) -> u64 {
         self.sectors.len().min(self.piece)
     }
+
+    /// The piece under way, or the next one, in sectors.
+    fn next_piece(&self) -> Run {
+        Run::new(self.left.start(), self.left.len().min(self.piece))
+    }
 }
 
 /// A job that is done, one way or the other.
@@ -385,9 +390,15 @@ impl<S: Storage> Copier<S> {
         job.started_at = now;
         Some(Copy {
             job: place,
-            sectors: Run::new(job.left.start(), job.left.len().min(job.piece)),
+            sectors: job.next_piece(),
             at_once: urgent || job.hurried || self.running == 1,
         })
+    }
+
+    /// What a job copies, in extents, and the piece of it under way, in sectors.
+    pub fn under_way(&self, place: usize) -> Option<(Run, Run)> {
+        let job = self.jobs.get(place)?.as_ref()?;
+        Some((job.extents, job.next_piece()))
     }
 
     /// Takes the result of a job's piece.

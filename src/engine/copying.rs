@@ -7,6 +7,7 @@ use super::copier::{Copy, CopyResult, Next, BACKGROUND_JOBS};
 use super::format::BLOCK_SECTORS;
 use super::machine::{Engine, MetadataMode, Shared};
 use super::maps::{Mode, Role};
+use super::notices::Failing;
 use super::run::Run;
 use super::settings::BadWord;
 use super::storage::Storage;
@@ -114,7 +115,7 @@ impl<S: Storage> Engine<S> {
             .copier
             .next_piece(now)
             .or_else(|| self.start_background(shared, now));
-        self.event |= self.is_stalled() != was_stalled;
+        self.note_stall(shared, was_stalled);
         match copy {
             Some(copy) => {
                 self.pace.started(now, copy.sectors.len(), &self.settings);
@@ -217,6 +218,12 @@ impl<S: Storage> Engine<S> {
         copy
     }
 
+    /// What a copy is of, in extents, and what of it is under way, in sectors. For the log, before its
+    /// result is taken.
+    pub fn copy_under_way(&self, job: usize) -> Option<(Run, Run)> {
+        self.copier.under_way(job)
+    }
+
     /// Takes the result of a copy.
     pub fn copy_done(
         &mut self,
@@ -253,16 +260,18 @@ impl<S: Storage> Engine<S> {
                 }
             }
         };
-        self.event |= self.is_stalled() != was_stalled;
+        self.note_stall(shared, was_stalled);
         outcome
     }
 
     fn count_errors(&mut self, result: CopyResult) {
         if result.read_error {
             self.errors.clone = self.errors.clone.saturating_add(1);
+            self.failing = Failing::Clone;
         }
         if result.write_error {
             self.count_source_error();
+            self.failing = Failing::Source;
         }
     }
 

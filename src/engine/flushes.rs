@@ -9,6 +9,7 @@
 use super::clears::MAX_CLEARS;
 use super::machine::{Engine, MetadataMode, Shared, SyncPoint};
 use super::maps::{Mode, Role};
+use super::notices::Failing;
 use super::storage::Storage;
 
 /// A clear waits at most so long for a flush, in nanoseconds.
@@ -61,17 +62,17 @@ impl<S: Storage> Engine<S> {
         // In this order: who finds that the old ones have ended finds each of their failures noted.
         while self.successes.any() && shared.turns.old_ended() && !shared.has_untaken_failure() {
             if let Some(mark) = self.successes.believe(&shared.turns) {
-                self.flushed(mark);
+                self.flushed(shared, mark);
             }
         }
     }
 
     /// All clears up to number `mark` are covered.
-    fn flushed(&mut self, mark: u64) {
+    fn flushed(&mut self, shared: &Shared<S>, mark: u64) {
         let was_stalled = self.is_stalled();
         self.clears.flushed(mark);
         self.flush_pace.succeeded();
-        self.event |= self.is_stalled() != was_stalled;
+        self.note_stall(shared, was_stalled);
     }
 
     /// A source flush has failed, of the host's or the target's own, or a FUA write, which may be a
@@ -79,9 +80,12 @@ impl<S: Storage> Engine<S> {
     /// of its data, so copies begin anew, and reads and writes fail. The host's next flush fails in
     /// any case: the device may have dropped what it had acknowledged since this one was sent.
     pub(super) fn flush_failed(&mut self, shared: &Shared<S>) {
+        let was_stalled = self.is_stalled();
+        self.failing = Failing::Flush;
         self.cache_lost();
         self.pause_flushes();
         self.undo(shared);
+        self.note_stall(shared, was_stalled);
         shared.count_loss();
         shared.take_failed_flush();
         self.believe(shared);
@@ -89,10 +93,8 @@ impl<S: Storage> Engine<S> {
 
     /// If anything waits for a flush, no more is copied before one succeeds: it would be for nothing.
     fn pause_flushes(&mut self) {
-        let was_stalled = self.is_stalled();
         self.flush_pace.failed();
         self.flush_pace.stalled |= self.clears.completed() > self.clears.covered();
-        self.event |= self.is_stalled() != was_stalled;
     }
 
     /// What no flush has covered is copied again. Returns whether the host has written some of it.

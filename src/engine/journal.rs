@@ -273,6 +273,7 @@ impl<S: Storage> Engine<S> {
             let Some(clear) = self.clears.range(at, at.saturating_add(1)).next() else {
                 continue;
             };
+            self.tally.count(clear.run, clear.cause);
             self.mark_dirty(shared, Role::Cdm, clear.run);
             if clear.cause != Cause::Copied {
                 self.mark_dirty(shared, Role::Prm, clear.run);
@@ -289,7 +290,7 @@ impl<S: Storage> Engine<S> {
         self.superblock.mode = state.mode;
         self.superblock.roles_swapped = state.roles_swapped;
         self.copier.reset();
-        self.event = true;
+        self.note_finished();
     }
 }
 

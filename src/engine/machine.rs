@@ -30,6 +30,7 @@ use super::format::table::Entry;
 use super::geometry::Geometry;
 use super::holds::Holds;
 use super::maps::{Maps, Mode, Role};
+use super::notices::{Failing, Notices, Tally};
 use super::pace::Pace;
 use super::probe::Probe;
 use super::run::Run;
@@ -321,8 +322,12 @@ pub struct Engine<S: Storage> {
     pub(super) quiesced: bool,
     /// The background copy waits: the machine goes to sleep.
     pub(super) resting: bool,
-    /// Something has happened that `dmsetup wait` waits for.
-    pub(super) event: bool,
+    /// What has happened that `dmsetup wait` waits for.
+    pub(super) notices: Notices,
+    /// What the restore that runs has come to.
+    pub(super) tally: Tally,
+    /// What the copy has failed of last.
+    pub(super) failing: Failing,
     /// What was loaded is in use: a checkpoint has taken it up.
     pub(super) taken_up: bool,
     /// The features given.
@@ -377,7 +382,9 @@ impl<S: Storage> Engine<S> {
             paused: features.no_copy,
             quiesced: true,
             resting: false,
-            event: false,
+            notices: Notices::default(),
+            tally: Tally::default(),
+            failing: Failing::default(),
             taken_up: false,
             features,
             settings,
@@ -409,11 +416,6 @@ impl<S: Storage> Engine<S> {
     /// Extents being copied.
     pub fn copying(&self) -> u64 {
         self.copier.copying()
-    }
-
-    /// Whether something has happened since the last call that is an event for `dmsetup wait`.
-    pub fn take_event(&mut self) -> bool {
-        core::mem::take(&mut self.event)
     }
 
     /// Marks the map blocks that `run` lies in, in the map of `role`, as changed.
@@ -455,7 +457,7 @@ impl<S: Storage> Engine<S> {
             return;
         }
         self.metadata_mode = mode;
-        self.event = true;
+        self.note_metadata_mode();
         if mode == MetadataMode::Fail {
             let state = shared.maps.state();
             shared.maps.set_state(super::maps::State {

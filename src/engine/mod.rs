@@ -15,6 +15,7 @@
 //! | where are source and clone compared? | [`identical`] |
 //! | what holds behind a hibernation? | [`awake`] |
 //! | what is on the metadata device? | [`mod@format`] |
+//! | what is worth a line in the log? | [`notices`] |
 //! | what do the user's words mean? | [`mod@line`], [`message`], [`settings`] |
 
 #![cfg_attr(not(MODULE), warn(missing_docs))]
@@ -43,6 +44,7 @@ pub mod load;
 pub mod machine;
 pub mod maps;
 pub mod message;
+pub mod notices;
 pub mod pace;
 pub mod plan;
 pub mod probe;

@@ -8,6 +8,7 @@ use super::format::fingerprint::Fingerprint;
 use super::format::table::Entry;
 use super::machine::{Engine, MetadataMode, Shared};
 use super::maps::{Mode, Role, State};
+use super::notices::Tally;
 use super::storage::Storage;
 
 /// Why a restore cannot begin.
@@ -55,8 +56,9 @@ impl<S: Storage> Engine<S> {
             ..state
         });
         self.copier.reset();
+        self.tally = Tally::default();
         if self.superblock.mode == Mode::Tracking {
-            self.event = true;
+            self.note_finished();
         }
     }
 

@@ -3,7 +3,7 @@
 //! The status line.
 
 use super::copying::Activity;
-use super::machine::{Engine, MetadataMode, Shared};
+use super::machine::{Engine, Errors, MetadataMode, Shared};
 use super::maps::{Mode, Role};
 use super::settings;
 use super::storage::Storage;
@@ -42,10 +42,12 @@ impl<S: Storage> Engine<S> {
         write!(out, "{} ", figure(shared.maps.count(Role::Prm)))?;
         let restored = figure(self.restored(shared));
         write!(out, "{restored} {} ", self.copying())?;
-        let [source, clone] = shared.host_errors();
-        let clone = self.errors.clone.saturating_add(clone);
-        let source = self.errors.source.saturating_add(source);
-        write!(out, "{clone} {source} {} ", self.errors.metadata)?;
+        let Errors {
+            clone,
+            source,
+            metadata,
+        } = self.all_errors(shared);
+        write!(out, "{clone} {source} {metadata} ")?;
         settings::write(out, &self.features, &self.settings)?;
         let metadata_mode = if loaded {
             self.metadata_mode

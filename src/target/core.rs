@@ -13,9 +13,11 @@
 use super::copies::Copies;
 use super::identical;
 use super::memory::KernelMemory;
+use super::report;
 use super::worker;
 use super::Restore;
 use crate::dm::{
+    atomic::{AtomicU64, Ordering},
     bell::{new_bell, Bell},
     buffer::BlockBuf,
     claims::Claim,
@@ -23,6 +25,7 @@ use crate::dm::{
     pm,
     queue::{new_job, Job, Kind, Queue},
     shared::Ref,
+    time::now_ns,
     Bio, BioList, BlockDevice, Device, DoneBio, Events, LogLimit, MappedDisk, MappedName,
     ReadOnlyDevice, TableId,
 };
@@ -164,6 +167,8 @@ pub(super) struct Core {
     pub(super) mapped: MappedDisk,
     pub(super) devices: Devices,
     pub(super) features: Features,
+    /// When the restore that runs began or was loaded, in nanoseconds.
+    since: AtomicU64,
     /// For messages about failed requests.
     #[pin]
     pub(super) log_limit: LogLimit,
@@ -224,6 +229,7 @@ impl Core {
             mapped,
             devices,
             features,
+            since: AtomicU64::new(0),
             log_limit <- LogLimit::new(),
             shared,
             inbox <- new_spinlock_irq!(Inbox {
@@ -267,12 +273,22 @@ impl Core {
         }
     }
 
-    /// Wakes `dmsetup wait` if something has happened. Sleeps.
+    /// Tells of what has happened: the log, and `dmsetup wait`. Sleeps.
     pub(super) fn raise_events(&self) {
-        let happened = self.engine.lock().take_event();
-        if happened {
-            self.events.raise();
+        let notices = self.engine.lock().take_notices();
+        if notices.is_empty() {
+            return;
         }
+        let since = self.since.load(Ordering::Relaxed);
+        notices
+            .iter()
+            .for_each(|notice| report::notice(self, notice, since));
+        self.events.raise();
+    }
+
+    /// A restore begins or is taken up: its time is taken from now on.
+    pub(super) fn take_time(&self) {
+        self.since.store(now_ns(), Ordering::Relaxed);
     }
 
     /// Something has been left for the worker. Any context.

@@ -7,6 +7,7 @@ use super::core::{Core, Desk, Devices};
 use super::identical::confirm;
 use super::pm;
 use super::roles;
+use super::report;
 use super::worker;
 use crate::dm::{
     buffer::BlockBuf,
@@ -28,6 +29,7 @@ use crate::engine::{
     geometry::Geometry,
     identical::Places,
     load::check_identity,
+    maps::Role,
 };
 use kernel::prelude::*;
 
@@ -234,9 +236,10 @@ fn format(core: &Core, desk: &mut Desk, clone: Fingerprint) -> Usable<()> {
     core.engine
         .lock()
         .format(&core.shared, uuid, clone, identical);
-    dm_info!(core.name, "formatting blank metadata");
     zero_journal(core, desk)?;
-    Ok(checkpoint(core, desk, Checkpoint::new(Purpose::Suspended))?)
+    checkpoint(core, desk, Checkpoint::new(Purpose::Suspended))?;
+    report::formatted(core, identical);
+    Ok(())
 }
 
 /// The end of the journal lies behind what was checked to be blank. The first superblock follows
@@ -254,7 +257,9 @@ fn zero_journal(core: &Core, desk: &mut Desk) -> Result {
 fn load_existing(core: &Core, superblock: Superblock, buf: &mut BlockBuf) -> Usable<Option<u64>> {
     let torn = read_all(core, superblock, buf)?;
     if core.features.assume_different {
+        let were = core.shared.maps.count(Role::Cdm);
         core.engine.lock().assume_different(&core.shared)?;
+        report::assumed_different(core, were);
     }
     if torn.is_some() {
         dm_info!(core.name, "the last journal block was torn by a crash");
@@ -420,8 +425,12 @@ fn all_steps(core: &Core, desk: &mut Desk, checkpoint: &mut Checkpoint) -> Resul
 
 /// Begins a restore: one superblock.
 pub(super) fn begin_restore(core: &Core, desk: &mut Desk) -> Result {
+    let delta = core.shared.maps.count(Role::Cdm);
     let begun = core.engine.lock().begin_restore(&core.shared);
-    checkpoint(core, desk, begun)
+    checkpoint(core, desk, begun)?;
+    core.take_time();
+    report::begun(core, delta);
+    Ok(())
 }
 
 /// The clone has just been made: the delta map becomes empty, and the clone's fingerprint is another.
@@ -436,6 +445,9 @@ pub(super) fn assume_identical(core: &Core, desk: &mut Desk) -> Result {
         }
         unusable.error()
     })?;
+    let were = core.shared.maps.count(Role::Cdm);
     let identical = core.engine.lock().assume_identical(&core.shared, clone);
-    checkpoint(core, desk, identical)
+    checkpoint(core, desk, identical)?;
+    report::assumed_identical(core, were);
+    Ok(())
 }

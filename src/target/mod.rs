@@ -13,6 +13,7 @@
 //! | are source and clone the same? | [`identical`] |
 //! | messages | [`control`] |
 //! | the machine's sleep | [`pm`] |
+//! | what the log says | [`report`] |
 
 mod control;
 mod copies;
@@ -23,6 +24,7 @@ mod limits;
 mod memory;
 mod metadata;
 mod pm;
+mod report;
 mod roles;
 mod suspend;
 mod table;
@@ -115,6 +117,7 @@ impl Target for Restore {
 
     fn dtr(this: ArcBorrow<'_, Self>) {
         this.core.sleep.unregister();
+        suspend::gone(&this.core);
         this.core.job.disable();
         this.core.copies.disable();
         suspend::drop_stale_pages(&this.core);

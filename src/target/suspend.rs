@@ -16,6 +16,7 @@
 use super::core::{Core, Desk};
 use super::metadata;
 use super::roles;
+use super::report;
 use super::worker;
 use crate::dm::{buffer::Span, io::Durability};
 use crate::dm::{
@@ -139,6 +140,8 @@ fn take_up(core: &Core, desk: &mut Desk) -> Result {
         desk.loaded = true;
         desk.reading = None;
         drop_stale_pages(core);
+        core.take_time();
+        report::loaded(core);
     } else {
         // What was loaded may differ from what is on the device: the next resume loads again.
         core.engine.lock().unload(&core.shared);
@@ -186,4 +189,15 @@ fn go_on(core: &Owner<Core>) {
     core.engine.lock().quiesce(false);
     core.raise_events();
     core.job.enqueue(&core.share());
+}
+
+/// The line goes, with the table that it stands in. A removal or a reboot in the middle of a restore loses
+/// nothing. But if the mapped device goes on with another target over the source, who uses it sees
+/// a mixture of old and new.
+pub(super) fn gone(core: &Core) {
+    let desk = core.desk.lock();
+    let restoring = desk.loaded && core.shared.maps.state().mode == Mode::Restoring;
+    if restoring && !desk.claim.was_succeeded() && core.events.device_stays() {
+        report::taken_away(core);
+    }
 }

@@ -11,6 +11,7 @@
 
 use super::core::{Core, Desk, COMMIT, FLUSH};
 use super::metadata::{self, Progress};
+use super::report;
 use super::Restore;
 use crate::dm::{
     buffer::Span, dm_err_limited, dm_warn, io::Durability, noio::NoIo, pm, shared::Ref,
@@ -151,17 +152,12 @@ fn take_copies(core: &Core, desk: &mut Desk) {
 }
 
 fn copy_done(core: &Core, desk: &mut Desk, job: usize, result: CopyResult) {
-    let outcome = core
-        .engine
-        .lock()
-        .copy_done(&core.shared, job, result, now_ns());
+    let mut engine = core.engine.lock();
+    let under_way = engine.copy_under_way(job);
+    let outcome = engine.copy_done(&core.shared, job, result, now_ns());
+    drop(engine);
     if !result.is_ok() {
-        let what = if result.read_error {
-            "clone cannot be read"
-        } else {
-            "source cannot be written"
-        };
-        dm_err_limited!(&core.log_limit, core.name, "copy failed: {what}");
+        report::copy_failed(core, result, under_way);
     }
     if let CopyOutcome::Failed(extents) = outcome {
         fail_waiting(desk, extents);

@@ -208,6 +208,11 @@ impl Slice {
         number.split(':').next().unwrap_or_default()
     }
 
+    /// Its number, `<major>:<minor>`, as in the kernel log.
+    pub fn number(&self) -> &str {
+        self.sysfs.rsplit('/').next().unwrap_or_default()
+    }
+
     /// What it has moved.
     pub fn moved(&self) -> Result<Moved> {
         stats::moved(&self.sysfs)

@@ -36,13 +36,24 @@ impl Device {
         let mut engine = Engine::new(geometry, Features::default(), Settings::default()).unwrap();
         engine.format(&shared, [1; 16], Fingerprint::new(1 << 20), true);
         delta.for_each(|extent| shared.maps.set(Role::Cdm, Run::one(extent)));
-        let (mut begun, mut block) = (engine.begin_restore(&shared), [0; BLOCK]);
-        while begun.next(&mut engine, &shared, &mut block) != Step::Done {}
-        Self {
+        let mut device = Self {
+            engine,
+            shared,
+            block: [0; BLOCK],
+        };
+        device.begin();
+        device
+    }
+
+    /// A restore begins.
+    pub fn begin(&mut self) {
+        let Self {
             engine,
             shared,
             block,
-        }
+        } = self;
+        let mut begun = engine.begin_restore(shared);
+        while begun.next(engine, shared, block) != Step::Done {}
     }
 
     /// The copy of an extent is done.

@@ -3,11 +3,15 @@
 //! What the kernel log says, and how often.
 
 use super::{on, trial};
-use anyhow::{ensure, Result};
+use anyhow::{ensure, Context, Result};
 use dm_restore_tests::disks::Blocks;
+use dm_restore_tests::dm;
+use dm_restore_tests::errno::expect_eio;
 use dm_restore_tests::kmsg::{self, Log};
+use dm_restore_tests::model::host_data;
 use dm_restore_tests::rig::{Rig, Spec};
 use dm_restore_tests::sh;
+use dm_restore_tests::wait;
 use libtest_mimic::Trial;
 use std::fs;
 use std::time::Instant;
@@ -18,6 +22,10 @@ pub fn trials() -> Vec<Trial> {
         trial("log::refused_messages_are_rare", refused_messages),
         trial("log::refused_tables_are_rare", refused_tables),
         trial("log::queues_bear_the_name", queue_names),
+        trial("log::tells_the_life_of_a_volume", life),
+        trial("log::tells_of_a_failed_flush", failed_flush),
+        trial("log::tells_when_metadata_is_lost", metadata_lost),
+        trial("log::warns_when_taken_away_in_a_restore", taken_away),
     ]
 }
 
@@ -93,5 +101,154 @@ fn queue_names() -> Result<()> {
             );
         }
         Ok(())
+    })
+}
+
+/// What the log says of a device from some time on.
+struct Told {
+    log: Log,
+    number: String,
+    lines: Vec<String>,
+}
+
+impl Told {
+    fn from_now(rig: &Rig) -> Result<Self> {
+        Ok(Self {
+            log: Log::from_now()?,
+            number: rig.number().to_string(),
+            lines: Vec::new(),
+        })
+    }
+
+    /// The lines that have come since.
+    fn more(&mut self) -> Result<&[String]> {
+        let lines = self.log.lines()?;
+        let own = lines
+            .iter()
+            .filter_map(|line| kmsg::of_target(line, &self.number));
+        self.lines.extend(own.map(str::to_string));
+        Ok(&self.lines)
+    }
+
+    /// Waits for a line that begins with this and has all of `parts`, and forgets those before it.
+    fn expect(&mut self, begin: &str, parts: &[&str]) -> Result<()> {
+        wait::for_condition(&format!("a line '{begin}' with {parts:?}"), || {
+            let fits = |line: &String| {
+                line.starts_with(begin) && parts.iter().all(|part| line.contains(part))
+            };
+            let found = self.more()?.iter().position(fits);
+            if let Some(found) = found {
+                self.lines.drain(..=found);
+            }
+            Ok(found.is_some())
+        })
+        .with_context(|| format!("{:#?}", self.lines))
+    }
+
+    /// Checks that no line has come that contains this.
+    fn expect_none(&mut self, part: &str) -> Result<()> {
+        let lines = self.more()?;
+        ensure!(!lines.iter().any(|line| line.contains(part)), "{lines:#?}");
+        Ok(())
+    }
+}
+
+/// A volume is rolled back as a whole; then two extents are changed, and restored while the clone
+/// fails.
+fn life() -> Result<()> {
+    on(spec(), |rig| {
+        let mut told = Told::from_now(rig)?;
+        let all = rig.status()?.extents;
+        let (all_of_it, of_all) = (format!("{all} extents ("), format!("of {all} "));
+        rig.start_again("1 no_copy")?;
+        told.expect("loaded: ", &[&all_of_it, &of_all])?;
+        rig.start_restore()?;
+        told.expect("restore started: ", &[&all_of_it, &of_all])?;
+        rig.message("resume_copy")?;
+        rig.wait_restored()?;
+        told.expect("restore finished: ", &[&all_of_it, " 0 overwritten"])?;
+        rig.suspend()?;
+        rig.message("assume_identical")?;
+        rig.resume()?;
+        told.expect(
+            "source and clone declared identical: ",
+            &["0 extents (0 KiB)"],
+        )?;
+        rig.message("pause_copy")?;
+        rig.write(0..128)?;
+        rig.write(130..138)?;
+        rig.start_restore()?;
+        told.expect("restore started: ", &["2 extents (128 KiB)", &of_all])?;
+        let clone = rig.clone.number().to_string();
+        rig.clone.break_down()?;
+        rig.message("resume_copy")?;
+        told.expect(
+            "copy failed: clone cannot be read ",
+            &[&format!("({clone})"), "sectors 0 to 127, extents 0"],
+        )?;
+        told.expect(
+            "restore stalled: clone cannot be read ",
+            &[&format!("({clone})"), "2 extents (128 KiB) left", "clone "],
+        )?;
+        rig.clone.heal()?;
+        told.expect("restore goes on: ", &[" left to restore"])?;
+        rig.wait_restored()?;
+        told.expect(
+            "restore finished: ",
+            &["2 extents (128 KiB) in ", "2 copied, 0 overwritten"],
+        )?;
+        rig.start_again("2 assume_different no_copy")?;
+        told.expect("source and clone declared different: ", &[&all_of_it])?;
+        told.expect("loaded: ", &[&all_of_it])
+    })
+}
+
+/// The source does not take a flush: what waits for it stalls.
+fn failed_flush() -> Result<()> {
+    on(spec().features("format no_copy"), |rig| {
+        rig.start_restore()?;
+        let mut told = Told::from_now(rig)?;
+        rig.write(0..128)?;
+        rig.source.break_down()?;
+        told.expect("source flush failed", &[])?;
+        told.expect("restore stalled: source cannot be flushed ", &["source 1"])?;
+        rig.source.heal()?;
+        told.expect("restore goes on: ", &[])
+    })
+}
+
+/// The metadata device goes away: the log says which one, and what follows.
+fn metadata_lost() -> Result<()> {
+    on(spec().features("format identical"), |rig| {
+        let mut told = Told::from_now(rig)?;
+        let metadata = rig.metadata.number().to_string();
+        rig.metadata.break_down()?;
+        let host = rig.host()?;
+        expect_eio("a first touch", host.write(0, &host_data(0..8, 1)))?;
+        told.expect("metadata mode ro ", &[&format!("({metadata})")])?;
+        rig.metadata.heal()
+    })
+}
+
+/// A reload with the target's own line, and a removal, lose nothing: no warning. Another target over
+/// the source is dangerous until the restore is over.
+fn taken_away() -> Result<()> {
+    on(spec().features("format no_copy"), |rig| {
+        rig.start_restore()?;
+        let mut told = Told::from_now(rig)?;
+        rig.reload("1 no_copy")?;
+        rig.start_again("1 no_copy")?;
+        told.expect("loaded in the middle of a restore: ", &[" left to restore"])?;
+        told.expect("loaded in the middle of a restore: ", &[])?;
+        told.expect_none("replaced")?;
+        let linear = format!("0 {} linear {} 0", rig.spec.length, rig.source.path());
+        dm::swap(&rig.name, &linear)?;
+        told.expect(
+            "replaced by another target in the middle of a restore: ",
+            &[&format!("({})", rig.source.number())],
+        )?;
+        dm::swap(&rig.name, &rig.table("1 no_copy"))?;
+        told.expect("loaded in the middle", &[])?;
+        told.expect_none("replaced")
     })
 }
