@@ -75,6 +75,11 @@ impl<S: Storage> Engine<S> {
         self.fill_map(shared, Role::Prm, Entry::ZEROS);
     }
 
+    /// The metadata that the table line found has this UUID. It is not loaded yet.
+    pub fn identified(&mut self, uuid: [u8; 16]) {
+        self.superblock.uuid = uuid;
+    }
+
     /// Takes a superblock that was chosen and checked.
     pub fn adopt(&mut self, shared: &Shared<S>, superblock: Superblock) {
         self.journal.sequence = superblock.tail;

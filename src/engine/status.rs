@@ -20,7 +20,32 @@ impl Mode {
     }
 }
 
+/// A UUID in its usual form; zeros are none.
+struct Uuid([u8; 16]);
+
+impl fmt::Display for Uuid {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        if self.0 == [0; 16] {
+            return f.write_str("none");
+        }
+        for (i, byte) in self.0.iter().enumerate() {
+            if matches!(i, 4 | 6 | 8 | 10) {
+                f.write_str("-")?;
+            }
+            write!(f, "{byte:02x}")?;
+        }
+        Ok(())
+    }
+}
+
 impl<S: Storage> Engine<S> {
+    /// Writes what a volume is known by, for integrity measurement. The UUID of metadata is known from
+    /// [`Engine::identified`] on; there is none before it is formatted.
+    pub fn write_identity(&self, out: &mut impl fmt::Write) -> fmt::Result {
+        let (extent, uuid) = (self.geometry.extent_sectors(), Uuid(self.superblock.uuid));
+        write!(out, "extent_sectors={extent},metadata_uuid={uuid};")
+    }
+
     /// Writes the status line of the manual. From memory, without I/O; what is only loaded in part does
     /// not count.
     pub fn write_status(&self, shared: &Shared<S>, out: &mut impl fmt::Write) -> fmt::Result {
@@ -57,3 +82,7 @@ impl<S: Storage> Engine<S> {
         write!(out, " {}", metadata_mode.name())
     }
 }
+
+#[cfg(test)]
+#[path = "tests/status.rs"]
+mod tests;

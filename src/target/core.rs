@@ -26,7 +26,7 @@ use crate::dm::{
     queue::{new_job, Job, Kind, Queue},
     shared::Ref,
     time::now_ns,
-    Bio, BioList, BlockDevice, Device, DoneBio, Events, LogLimit, MappedDisk, MappedName,
+    word_text, Target, Bio, BioList, BlockDevice, Device, DoneBio, Events, LogLimit, MappedDisk, MappedName,
     ReadOnlyDevice, TableId,
 };
 use crate::engine::{
@@ -309,6 +309,14 @@ impl Core {
     /// The line of `dmsetup status`.
     pub(super) fn write_status(&self, out: &mut impl fmt::Write) -> fmt::Result {
         self.engine.lock().write_status(&self.shared, out)
+    }
+
+    /// What integrity measurement notes when the table is loaded.
+    pub(super) fn write_ima(&self, out: &mut impl fmt::Write) -> fmt::Result {
+        let [major, minor, patch] = Restore::VERSION;
+        let name = word_text(Restore::NAME);
+        write!(out, "target_name={name},target_version={major}.{minor}.{patch},")?;
+        self.engine.lock().write_identity(out)
     }
 
     /// The line of `dmsetup table`.

@@ -36,7 +36,6 @@ use crate::dm::{
     Args, DeviceVisitor, EndBio, EndVerdict, Features, Limits, MapBio, Setup, Status, StatusKind,
     Target, TextBuf, Verdict,
 };
-use ::core::fmt::Write;
 use kernel::{
     prelude::*,
     sync::{Arc, ArcBorrow},
@@ -103,7 +102,7 @@ impl Target for Restore {
         let _ = match kind {
             StatusKind::Info => this.core.write_status(out),
             StatusKind::Table => this.core.write_table(out),
-            StatusKind::Ima => write!(out, "target_name=restore,target_version=1.0.0;"),
+            StatusKind::Ima => this.core.write_ima(out),
         };
     }
 

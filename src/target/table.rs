@@ -60,12 +60,13 @@ pub(super) fn construct(setup: &mut Setup<'_>, args: Args<'_>) -> Result<Owner<C
     check_devices(setup, &devices, &geometry)?;
     check_block_size(setup, devices.block_size())?;
     let mut reading = BlockBuf::new(READ_BLOCKS)?;
-    let claim = check_metadata(setup, &devices, &geometry, features.format, &mut reading)?;
+    let (claim, uuid) = check_metadata(setup, &devices, &geometry, features.format, &mut reading)?;
     declare(setup, &devices, features.no_discard_passdown);
     let no_memory = |_| ENOMEM;
     let shared = Shared::<KernelMemory>::new(geometry).map_err(no_memory)?;
     let mut engine = Engine::new(geometry, features, settings).map_err(no_memory)?;
     engine.cache = common_cache(&devices);
+    engine.identified(uuid.unwrap_or_default());
     let identity = (
         setup.name(),
         setup.table(),
@@ -196,18 +197,19 @@ fn check_devices(setup: &mut Setup<'_>, devices: &Devices, geometry: &Geometry) 
     setup.fail(reason, EINVAL)
 }
 
-/// Identity and geometry of the metadata. Its state is loaded at the first resume.
+/// Identity and geometry of the metadata; its UUID, if it is formatted. Its state is loaded at the first
+/// resume.
 fn check_metadata(
     setup: &mut Setup<'_>,
     devices: &Devices,
     geometry: &Geometry,
     may_format: bool,
     buf: &mut BlockBuf,
-) -> Result<Claim> {
+) -> Result<(Claim, Option<[u8; 16]>)> {
     let mut claim = roles::claim(setup, devices)?;
     let io = IoClient::new()?;
     match metadata::identify(&io, devices, geometry, may_format, buf, &mut claim) {
-        Ok(_) => Ok(claim),
+        Ok(superblock) => Ok((claim, superblock.map(|superblock| superblock.uuid))),
         Err(unusable) => {
             unusable.tell(setup.name());
             setup.fail(unusable.reason(), unusable.error())

@@ -9,6 +9,7 @@
 //! | how does a device below fail? | [`mod@slice`] |
 //! | what must a read return? | [`model`] |
 //! | who reads what is mapped into memory? | [`mapping`] |
+//! | what does a reader of README and manual paste? | [`documents`] |
 //! | what does the target say about itself? | [`status`], [`observe`], [`maps`], [`kmsg`] |
 //! | how much was moved, how much memory is there? | [`stats`], [`meminfo`] |
 //! | how does a scenario wait? | [`wait`] |
@@ -19,6 +20,7 @@ pub mod crash;
 pub mod cuts;
 pub mod disks;
 pub mod dm;
+pub mod documents;
 pub mod errno;
 pub mod forge;
 pub mod hibernate;

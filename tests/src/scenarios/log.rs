@@ -8,6 +8,7 @@ use dm_restore_tests::disks::Blocks;
 use dm_restore_tests::dm;
 use dm_restore_tests::errno::expect_eio;
 use dm_restore_tests::kmsg::{self, Log};
+use dm_restore_tests::maps;
 use dm_restore_tests::model::host_data;
 use dm_restore_tests::rig::{Rig, Spec};
 use dm_restore_tests::sh;
@@ -22,6 +23,7 @@ pub fn trials() -> Vec<Trial> {
         trial("log::refused_messages_are_rare", refused_messages),
         trial("log::refused_tables_are_rare", refused_tables),
         trial("log::queues_bear_the_name", queue_names),
+        trial("log::integrity_measurement_knows_the_volume", measured),
         trial("log::tells_the_life_of_a_volume", life),
         trial("log::tells_of_a_failed_flush", failed_flush),
         trial("log::tells_when_metadata_is_lost", metadata_lost),
@@ -99,6 +101,52 @@ fn queue_names() -> Result<()> {
                 names.iter().any(|comm| comm.trim_end() == name),
                 "no {name} among {names:?}"
             );
+        }
+        Ok(())
+    })
+}
+
+/// What the kernel's integrity measurement has noted of tables, as text.
+fn measurements() -> Result<String> {
+    let list = fs::read_to_string("/sys/kernel/security/ima/ascii_runtime_measurements")?;
+    let noted = list.lines().filter_map(|line| {
+        let mut words = line
+            .split_whitespace()
+            .skip_while(|word| *word != "dm_table_load");
+        words.nth(1)
+    });
+    let text = noted.map(|hex| {
+        let bytes = (0..hex.len() / 2).map(|i| u8::from_str_radix(&hex[2 * i..2 * i + 2], 16));
+        let bytes: Vec<u8> = bytes.collect::<Result<_, _>>()?;
+        Ok(String::from_utf8_lossy(&bytes).into_owned())
+    });
+    text.collect()
+}
+
+/// Version, extent size and, once there is one, the UUID of the metadata.
+fn measured() -> Result<()> {
+    sh::shell("mount -t securityfs securityfs /sys/kernel/security")?;
+    // There can be a policy of one's own once.
+    let policy = "measure func=CRITICAL_DATA label=device-mapper\n";
+    fs::write("/sys/kernel/security/ima/policy", policy).context("IMA policy")?;
+    on(spec(), |rig| {
+        rig.start_again("")?;
+        let uuid = maps::Blocks::open(&rig.metadata.part)?.superblock()?.uuid;
+        // Grouped as 8-4-4-4-12 digits.
+        let groups = [
+            &uuid[..4],
+            &uuid[4..6],
+            &uuid[6..8],
+            &uuid[8..10],
+            &uuid[10..],
+        ];
+        let hex = |bytes: &&[u8]| bytes.iter().map(|byte| format!("{byte:02x}")).collect();
+        let uuid = groups.iter().map(hex).collect::<Vec<String>>().join("-");
+        let noted = measurements()?;
+        let version = "target_name=restore,target_version=1.0.0,extent_sectors=128,";
+        for uuid in ["none", uuid.as_str()] {
+            let line = format!("{version}metadata_uuid={uuid};");
+            ensure!(noted.contains(&line), "no {line} in:\n{noted}");
         }
         Ok(())
     })

@@ -7,6 +7,7 @@ mod cells;
 mod control;
 mod crossing;
 mod discards;
+mod documents;
 mod faults;
 mod filesystems;
 mod flush;
@@ -67,6 +68,7 @@ pub fn trials() -> Vec<Trial> {
         roles::trials(),
         block_sizes::trials(),
         filesystems::trials(),
+        documents::trials(),
         refusals_table::trials(),
         refusals_metadata::trials(),
     ]

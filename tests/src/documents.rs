@@ -1,0 +1,224 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! The shell blocks of README and manual: what a reader pastes.
+
+/// The README.
+pub const README: &str = include_str!("../../README.md");
+/// The manual.
+pub const MANUAL: &str = include_str!("../../Documentation/dm-restore.rst");
+
+/// The shell blocks of a document, in order, without indentation.
+pub fn blocks(document: &str) -> Vec<String> {
+    let mut blocks = Vec::new();
+    let mut lines = document.lines().peekable();
+    while let Some(line) = lines.next() {
+        let fenced = line.trim() == "```sh";
+        if !fenced && line.trim() != ".. code-block:: sh" {
+            continue;
+        }
+        let mut block = String::new();
+        while let Some(line) = lines.next_if(|line| goes_on(line, fenced)) {
+            block.push_str(if fenced {
+                line
+            } else {
+                line.strip_prefix("   ").unwrap_or(line)
+            });
+            block.push('\n');
+        }
+        blocks.push(block.trim().to_string());
+    }
+    blocks
+}
+
+/// Whether a line still belongs to the block: in Markdown up to the fence, in reStructuredText as long as
+/// it is indented.
+fn goes_on(line: &str, fenced: bool) -> bool {
+    if fenced {
+        line.trim() != "```"
+    } else {
+        line.is_empty() || line.starts_with("   ")
+    }
+}
+
+/// The one block of a document that contains all of `words`.
+///
+/// # Panics
+///
+/// There is none, or more than one.
+pub fn block(document: &str, words: &[&str]) -> String {
+    let fits = |block: &String| words.iter().all(|word| block.contains(word));
+    let mut found = blocks(document).into_iter().filter(fits);
+    match (found.next(), found.next()) {
+        (Some(block), None) => block,
+        (None, _) => panic!("no block with {words:?}"),
+        (Some(_), Some(_)) => panic!("more than one block with {words:?}"),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::fs;
+    use std::os::unix::fs::PermissionsExt;
+    use std::path::PathBuf;
+    use std::process::Command;
+
+    /// Programs that do nothing but note that they were called, and fail if they are the ones to fail.
+    const PROGRAMS: [&str; 15] = [
+        "blockdev",
+        "dd",
+        "dmsetup",
+        "findmnt",
+        "lsblk",
+        "lvextend",
+        "modprobe",
+        "mount",
+        "qemu-nbd",
+        "resize2fs",
+        "systemctl",
+        "timeout",
+        "umount",
+        "fstrim",
+        "install",
+    ];
+    const PROGRAM: &str = r#"#!/bin/bash
+echo "${0##*/} $*" >>"$DIR/log"
+mapfile -t calls <"$DIR/log"
+[ "${#calls[@]}" != "$FAILS" ] || exit 1
+mode=tracking
+[ -n "$LOOP" ] && [ "${#calls[@]}" -lt 8 ] && mode=restoring
+case "$*" in
+--getsz*) echo 1024 ;;
+info*) echo 1 ;;
+status*) echo "0 1024 restore $mode idle" ;;
+esac
+exit 0
+"#;
+
+    struct Shell(PathBuf);
+
+    impl Shell {
+        fn new(name: &str) -> Self {
+            let name = format!("dm-restore-documents-{}-{name}", std::process::id());
+            let dir = std::env::temp_dir().join(name);
+            fs::create_dir_all(&dir).unwrap();
+            for program in PROGRAMS {
+                let path = dir.join(program);
+                fs::write(&path, PROGRAM).unwrap();
+                fs::set_permissions(&path, fs::Permissions::from_mode(0o755)).unwrap();
+            }
+            Self(dir)
+        }
+
+        /// Runs a block in which call number `fails` fails, if there are so many. Returns whether it
+        /// has succeeded, and its calls.
+        fn run(&self, block: &str, fails: usize) -> (bool, Vec<String>) {
+            let log = self.0.join("log");
+            fs::write(&log, "").unwrap();
+            let path = format!("{}:/usr/bin:/bin", self.0.display());
+            let names = "source=/dev/s metadata=/dev/m clone=/dev/c sectors=1024\n";
+            let status = Command::new("bash")
+                .args(["-c", &format!("{names}{block}")])
+                .env("PATH", path)
+                .env("DIR", &self.0)
+                .env("FAILS", fails.to_string())
+                .env("LOOP", if is_loop(block) { "yes" } else { "" })
+                .status()
+                .unwrap();
+            let calls = fs::read_to_string(&log).unwrap();
+            (
+                status.success(),
+                calls.lines().map(str::to_string).collect(),
+            )
+        }
+    }
+
+    impl Drop for Shell {
+        fn drop(&mut self) {
+            let _ = fs::remove_dir_all(&self.0);
+        }
+    }
+
+    fn is_loop(block: &str) -> bool {
+        block.starts_with("while ")
+    }
+
+    /// What is wrong with a block: it does not run, or goes on behind a step that has failed. Only a
+    /// device that was suspended is resumed all the same.
+    fn wrong(shell: &Shell, block: &str) -> Option<String> {
+        let (ok, calls) = shell.run(block, 0);
+        if !ok || calls.is_empty() {
+            return Some(format!("does not run: {calls:#?}"));
+        }
+        for fails in 1..=calls.len() {
+            let (ok, calls) = shell.run(block, fails);
+            let behind = calls.get(fails..).unwrap_or_default();
+            let resumes = behind == ["dmsetup resume vol"];
+            if !(behind.is_empty() || resumes) {
+                return Some(format!("goes on behind {}: {behind:#?}", calls[fails - 1]));
+            }
+            if ok && !resumes && !is_loop(block) {
+                return Some(format!("succeeds though {} has failed", calls[fails - 1]));
+            }
+        }
+        None
+    }
+
+    #[test]
+    fn every_block_stops_at_the_first_step_that_fails() {
+        let shell = Shell::new("stops");
+        for (document, least) in [(README, 7), (MANUAL, 12)] {
+            let blocks = blocks(document);
+            assert!(blocks.len() >= least, "only {} blocks", blocks.len());
+            for block in blocks {
+                let wrong = wrong(&shell, &block);
+                assert_eq!(wrong, None, "in this block:\n{block}");
+            }
+        }
+    }
+
+    #[test]
+    fn a_block_that_goes_on_is_found() {
+        let shell = Shell::new("goes-on");
+        for block in [
+            "umount /srv\ndd if=$source of=$clone",
+            "umount /srv; mount /srv",
+            "umount /srv &&\ndmsetup suspend vol\ndmsetup message vol 0 start_restore",
+            "dmsetup suspend vol || true",
+        ] {
+            assert!(wrong(&shell, block).is_some(), "{block}");
+        }
+    }
+
+    /// Commands with a name that changes over a reboot, or that two devices bear.
+    #[test]
+    fn no_block_uses_a_name_that_may_be_another_disk() {
+        for block in blocks(README).iter().chain(&blocks(MANUAL)) {
+            for name in ["/dev/sd", "/dev/vd", "/dev/nvme", "UUID=", "LABEL="] {
+                assert!(!block.contains(name), "{name} in:\n{block}");
+            }
+        }
+    }
+
+    #[test]
+    fn the_clone_is_read_only_before_a_device_is_created_over_it() {
+        let mut creates = 0;
+        for block in blocks(README).iter().chain(&blocks(MANUAL)) {
+            let Some((before, _)) = block.split_once("dmsetup create ") else {
+                continue;
+            };
+            creates += 1;
+            assert!(before.contains("blockdev --setro \"$clone\" &&"), "{block}");
+        }
+        assert!(creates >= 4, "only {creates}");
+    }
+
+    #[test]
+    fn blocks_are_found_in_both_kinds_of_documents() {
+        let markdown = "a\n\n```sh\none &&\n  two\n```\n\n```text\nno\n```\n";
+        assert_eq!(blocks(markdown), ["one &&\n  two"]);
+        let text = "a\n\n.. code-block:: sh\n\n   one &&\n   two\n\nb::\n\n  no\n";
+        assert_eq!(blocks(text), ["one &&\ntwo"]);
+        assert_eq!(block(text, &["two"]), "one &&\ntwo");
+    }
+}
