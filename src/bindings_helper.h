@@ -18,6 +18,7 @@
 #include <linux/major.h>
 #include <linux/pm_domain.h>
 #include <linux/ratelimit.h>
+#include <linux/rcupdate.h>
 #include <linux/sched/isolation.h>
 #include <linux/sched/mm.h>
 #include <linux/suspend.h>
@@ -90,6 +91,7 @@ struct ratelimit_state *rust_dm_ratelimit_of(unsigned int nth);
 int rust_dm_spread_cpu(unsigned int nth);
 
 /* helpers.c: waiting */
+void rust_dm_synchronize_rcu_tasks(void);
 void rust_dm_wait_event_hrtimeout(struct wait_queue_head *wq, u32 *flag, u64 ns);
 
 /* helpers.c: the machine's sleep */
@@ -97,6 +99,9 @@ int rust_dm_register_pm(struct notifier_block *nb);
 int rust_dm_unregister_pm(struct notifier_block *nb);
 void rust_dm_set_pm_domain(struct device *dev, struct dev_pm_domain *domain);
 bool rust_dm_freezer_active(void);
+
+/* linger.c */
+void rust_dm_linger(unsigned int place);
 
 /* helpers.c: memory */
 unsigned int rust_dm_memalloc_noio_save(void);

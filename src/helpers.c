@@ -184,6 +184,15 @@ bool rust_dm_freezer_active(void)
 #endif
 }
 
+/*
+ * Waits until no task is preempted in code that it ran when this was called. In
+ * a kernel without TASKS_RCU it waits for readers of RCU alone.
+ */
+void rust_dm_synchronize_rcu_tasks(void)
+{
+	synchronize_rcu_tasks();
+}
+
 unsigned int rust_dm_memalloc_noio_save(void)
 {
 	return memalloc_noio_save();

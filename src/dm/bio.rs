@@ -310,7 +310,8 @@ impl<'b, T: Target> EndBio<'b, T> {
         }
     }
 
-    /// Holds the answer back: the bio may be completed at once, also before `end_io` returns.
+    /// Holds the answer back: the bio may be completed at once, also before `end_io` returns. The target
+    /// lives until then none the less.
     pub fn hold(self) -> (DoneBio<T>, EndVerdict<'b>) {
         let verdict = EndVerdict {
             status: None,

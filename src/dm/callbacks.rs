@@ -3,7 +3,11 @@
 //! The C callbacks of a [`Target`].
 
 use core::{marker::PhantomData, mem::needs_drop, ptr::NonNull};
-use kernel::{error::from_result, prelude::*, sync::ArcBorrow};
+use kernel::{
+    error::from_result,
+    prelude::*,
+    sync::{rcu, ArcBorrow},
+};
 
 use super::{
     args::Args,
@@ -109,11 +113,13 @@ impl<T: Target> Callbacks<T> {
     ///
     /// To be called by device-mapper, with a bio that it made for this line.
     unsafe extern "C" fn map(ti: *mut bindings::dm_target, bio: *mut bindings::bio) -> c_int {
+        // The target may give the bio away in here, and it may end at once. Device-mapper still waits
+        // for this call before `dtr`: it runs in an SRCU section of `dm_submit_bio`.
         // SAFETY: device-mapper passes a line and a bio, never null.
         let (line, bio) = unsafe { (NonNull::new_unchecked(ti), NonNull::new_unchecked(bio)) };
         // SAFETY: these are the arguments of `map`, and this is the only call.
         let raw = unsafe { RawBio::<T>::begin(line, bio) };
-        // SAFETY: a line with I/O is between `ctr` and `dtr`.
+        // SAFETY: a line with I/O is between `ctr` and `dtr`, and `dtr` waits for that section.
         T::map(unsafe { borrow::<T>(ti) }, MapBio::new(raw)).code()
     }
 
@@ -125,6 +131,9 @@ impl<T: Target> Callbacks<T> {
         bio: *mut bindings::bio,
         error: *mut bindings::blk_status_t,
     ) -> c_int {
+        // Until the end: nobody waits for this call, and when the target gives the bio away, what keeps
+        // the line goes with it.
+        let _rcu = rcu::read_lock();
         // SAFETY: device-mapper passes a bio, never null.
         let bio = unsafe { NonNull::new_unchecked(bio) };
         // SAFETY: this is the argument of `end_io`, and this is the only call.
@@ -135,7 +144,10 @@ impl<T: Target> Callbacks<T> {
         }
         // SAFETY: device-mapper passes a valid pointer.
         let status = Status::from_raw(unsafe { *error });
-        // SAFETY: a line with I/O is between `ctr` and `dtr`.
+        // SAFETY: a line with I/O is between `ctr` and `dtr`. If the bio ends on another processor
+        // before this call does, the line can be taken out of use: by a suspend, which has waited for
+        // that bio, or because nobody has the device open, whoever sent it included. Device-mapper then
+        // waits for readers of RCU (`dm_sync_table`) before `dtr`, and we are one since before.
         let verdict = T::end_io(unsafe { borrow::<T>(ti) }, EndBio::new(raw), status);
         let Some(status) = verdict.status() else {
             return bindings::DM_ENDIO_INCOMPLETE as c_int;

@@ -16,10 +16,12 @@ use kernel::ffi::{c_ulong, c_void};
 
 use kernel::error::{from_err_ptr, to_result};
 use kernel::prelude::*;
+use kernel::sync::rcu;
 
 use super::bindings;
 use super::buffer::{BlockBuf, Span};
 use super::device::{self, BlockDevice, Device};
+use super::linger::{linger, Place};
 use super::shared::Ref;
 use super::slots::{Claim, Slots};
 
@@ -373,6 +375,9 @@ impl<T: IoDone> AsyncIo<T> {
     ///
     /// As for [`Slots::take`], of a table of `Request<T>`.
     unsafe extern "C" fn done(error: c_ulong, unsupported: c_ulong, context: *mut c_void) {
+        // Nobody waits for this call. When it lets go of the state and of the device, the line can go,
+        // and the module with its code behind it; that waits for readers of RCU.
+        let _rcu = rcu::read_lock();
         let result = match (error, unsupported) {
             (0, 0) => Ok(()),
             (0, _) => Err(EOPNOTSUPP),
@@ -388,7 +393,9 @@ impl<T: IoDone> AsyncIo<T> {
         // not, the client's drop waits for the slot.
         drop(claim);
         T::io_done(&request.this, request.cookie, result, buf);
+        linger(Place::Told);
         drop(request);
+        linger(Place::LetGo);
     }
 }
 

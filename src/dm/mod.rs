@@ -4,6 +4,18 @@
 //!
 //! The only part of this module (generated bindings aside) with `unsafe` in it. Nothing here knows
 //! what the target does: another target could use it unchanged. Start reading at [`Target`].
+//!
+//! What keeps a table line, its target and the module's code while C calls into them:
+//!
+//! | callback | who waits for it |
+//! |---|---|
+//! | hooks, `map` too | device-mapper: they run under its locks, or in SRCU sections of the live table, for which it waits before `dtr` |
+//! | `end_io` | the same, by its RCU section: device-mapper waits for RCU as well |
+//! | completions of [`io`] | `dtr`, for the [`Ref`](shared::Ref) and the device that each holds; behind those the unloading of the module, by their RCU section |
+//! | completions of [`kcopyd`], [jobs](queue::Job), their timers | whoever drops the client, or the job: C waits there for the call's return |
+//!
+//! Unloading waits for RCU by itself, and [`Registration`] before it for tasks that were preempted
+//! on their last few instructions in the module, behind the end of such a section.
 
 mod args;
 pub mod atomic;
@@ -20,6 +32,7 @@ mod events;
 pub mod io;
 pub mod kcopyd;
 mod lease;
+pub mod linger;
 mod limits;
 pub mod log;
 mod mapped;

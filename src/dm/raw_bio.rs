@@ -54,7 +54,8 @@ impl<T: Target> Header<T> {
 /// # Invariants
 ///
 /// - `bio` is a bio that device-mapper allocated for a `map` call of `T`'s callbacks, and that has
-///   not been completed. Device-mapper keeps it, its table line and the target until then.
+///   not been completed. Device-mapper keeps it, its table line and the target until then, and, for
+///   the callback that it was given to, until that returns (see [`Callbacks`](super::callbacks)).
 /// - `header` is its per-bio data, initialised.
 /// - No other `RawBio`, and nobody else, accesses the bio or its header.
 pub struct RawBio<T: Target> {

@@ -57,9 +57,13 @@ impl<T: Target> Registration<T> {
 impl<T: Target> Drop for Registration<T> {
     fn drop(&mut self) {
         let raw: *mut bindings::target_type = self.target_type.cast();
-        // SAFETY: registered by the type invariants, and unregistered only here.
+        // SAFETY: registered by the type invariants, and unregistered only here. This is process
+        // context, and holds no lock.
         let unused = unsafe {
             bindings::dm_unregister_target(raw);
+            // No line is left, but a completion that let go of the last one may still be on its way out
+            // of the module's code.
+            bindings::rust_dm_synchronize_rcu_tasks();
             (*(*raw).module).state == bindings::module_state_MODULE_STATE_GOING
         };
         if unused {

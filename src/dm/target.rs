@@ -86,12 +86,14 @@ pub trait Target: Send + Sync + Sized + 'static {
     /// Decides on a bio.
     ///
     /// Runs inside the submission of I/O: to wait for other I/O here is a deadlock. With
-    /// [`Features::NOWAIT`] it must not sleep at all.
+    /// [`Features::NOWAIT`] it must not sleep at all. The target lives until it returns, also when
+    /// the bio was given away and has ended.
     fn map<'b>(this: ArcBorrow<'_, Self>, bio: MapBio<'b, Self>) -> Verdict<'b>;
 
     /// A bio is back from the device that it was sent to.
     ///
-    /// May run in hard interrupt context.
+    /// May run in hard interrupt context, and always in an RCU read section: the target lives until
+    /// it returns, also when the bio was given away and has ended.
     fn end_io<'b>(
         _this: ArcBorrow<'_, Self>,
         _bio: EndBio<'b, Self>,

@@ -7,6 +7,7 @@
 
 use super::core::Core;
 use super::Restore;
+use crate::dm::linger::{linger, Place};
 use crate::dm::shared::Owner;
 use crate::dm::{
     dm_warn_limited, pm, time::now_ns, EndBio, EndVerdict, MapBio, Op, Status, Verdict,
@@ -149,9 +150,11 @@ pub(super) fn end_io<'b>(
         }
         return bio.finish(status);
     }
+    let this = core.share();
     let (bio, verdict) = bio.hold();
-    core.inbox.lock().ended.push(bio);
-    Core::wake(&core.share());
+    this.inbox.lock().ended.push(bio);
+    linger(Place::GaveAway);
+    Core::wake(&this);
     verdict
 }
 

@@ -3,10 +3,12 @@
 //! The scenarios that run in the virtual machine, as one test binary.
 //!
 //! `dm-restore-tests [filter] [libtest options]` in the guest; `dm-restore-tests host ...` outside;
-//! `dm-restore-tests injection [filter] [libtest options]` in the guest with the debug kernel.
+//! `dm-restore-tests injection|lifetimes [filter] [libtest options]` in the guest with the debug
+//! kernel.
 //! The filter may be several, with commas between them: disks are as at first in one run only.
 
 mod injection;
+mod lifetimes;
 mod scenarios;
 
 use dm_restore_tests::{host, matrix, watch};
@@ -22,6 +24,10 @@ fn main() -> ExitCode {
     if words.get(1).is_some_and(|word| word == "injection") {
         words.remove(1);
         return injection(Arguments::from_iter(words));
+    }
+    if words.get(1).is_some_and(|word| word == "lifetimes") {
+        words.remove(1);
+        return lifetimes(Arguments::from_iter(words));
     }
     let mut args = Arguments::from_args();
     let filters = args.filter.take().unwrap_or_default();
@@ -46,6 +52,11 @@ fn injection(mut args: Arguments) -> ExitCode {
     let done = libtest_mimic::run(&args, chosen(injection::trials(), &filters));
     injection::print_reports();
     done.exit_code()
+}
+
+fn lifetimes(mut args: Arguments) -> ExitCode {
+    let filters = args.filter.take().unwrap_or_default();
+    libtest_mimic::run(&args, chosen(lifetimes::trials(), &filters)).exit_code()
 }
 
 fn chosen(trials: Vec<Trial>, filters: &str) -> Vec<Trial> {

@@ -87,6 +87,9 @@ pub fn kbuild(tree: &Tree, out: &Path) -> Command {
     let mut make = tree.make();
     make.arg(format!("M={}", paths::repo().display()))
         .arg(format!("MO={}", out.display()));
+    if debug::is(&tree.kernel.release) {
+        make.arg("DM_RESTORE_LINGER=y");
+    }
     make
 }
 
