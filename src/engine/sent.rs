@@ -266,10 +266,14 @@ impl<S: Storage> Engine<S> {
             // A FUA overwrite also waits for its own record, which has just been queued.
             sent.wait_longer(shared);
         }
-        if ok && sent.sync.is_some() {
-            Taken::Settle
-        } else {
-            Taken::Answer(ok)
+        match sent.sync {
+            Some(_) if ok => Taken::Settle,
+            Some(point) => {
+                // With this the host is told of the flushes that had failed before.
+                shared.take_untold(point);
+                Taken::Answer(false)
+            }
+            None => Taken::Answer(ok),
         }
     }
 

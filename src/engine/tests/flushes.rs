@@ -49,6 +49,25 @@ fn a_failed_fua_write_is_a_failed_flush() {
     assert_eq!(engine.settle(shared, &hosts), Settled::Failed);
 }
 
+/// Whichever way it fails: here it was sent before the worker had heard of the flush.
+#[test]
+fn a_fua_write_behind_a_failed_flush_tells_of_it_once() {
+    let mut device = Device::restoring(0..2);
+    let mut hosts = Sent::flush(&device.shared);
+    hosts.ended(&device.shared, false);
+    let mut behind = fua(&device);
+    device.engine.take_ended(&device.shared, &mut hosts);
+    behind.ended(&device.shared, true);
+    let taken = device.engine.take_ended(&device.shared, &mut behind);
+    assert_eq!(taken, Taken::Answer(false));
+    let mut later = fua(&device);
+    later.ended(&device.shared, true);
+    let taken = device.engine.take_ended(&device.shared, &mut later);
+    assert_eq!(taken, Taken::Settle);
+    let settled = device.engine.settle(&device.shared, &later);
+    assert_eq!(settled, Settled::Durable);
+}
+
 /// What a device has not begun has dropped nothing.
 #[test]
 fn a_fua_write_that_was_not_begun_is_none() {

@@ -80,6 +80,8 @@ fn gone_while_tracking() -> Result<()> {
         rig.expect_all_failed(&before, [false, true, false])?;
         rig.expect_events(&before, 0)?;
         rig.source.heal()?;
+        // It tells of what failed behind the last one.
+        expect_eio("the next flush", rig.host()?.flush())?;
         rig.flush()?;
         rig.write(part(2))?;
         rig.check_counts()?;
