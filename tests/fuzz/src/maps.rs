@@ -194,6 +194,7 @@ impl Slot {
             crc: if in_slot { crc } else { 0 },
             place,
             dirty: false,
+            fresh: false,
         }
     }
 }
