@@ -247,7 +247,7 @@ impl Core {
             desk <- new_mutex!(desk, "dm_restore::desk"),
             io: IoClient::new()?,
             async_io: AsyncIo::new(2)?,
-            copies <- Copies::new(&name)?,
+            copies <- Copies::new(name)?,
             job <- new_job!(queue, worker::run),
             sleep <- pm::Notifier::new(),
         }))
