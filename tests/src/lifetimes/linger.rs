@@ -39,10 +39,15 @@ impl Linger {
         })
     }
 
+    /// How many have gone on.
+    pub fn times(&self) -> Result<u64> {
+        Ok(read("lingered")? - self.before)
+    }
+
     /// Waits until they have gone on.
     pub fn is_over(&self) -> Result<()> {
-        let over = self.before + u64::from(self.places.count_ones());
-        wait::for_condition("no thread lingers", || Ok(read("lingered")? == over))
+        let all = u64::from(self.places.count_ones());
+        wait::for_condition("no thread lingers", || Ok(self.times()? == all))
     }
 }
 

@@ -91,6 +91,8 @@ fn unloaded() -> Result<()> {
     Device::open(&dm::path(NAME))?.write(0, &Buffer::zeroed(1))?;
     linger.begins(linger::TOLD)?;
     remove()?;
+    let times = linger.times()?;
+    ensure!(times == 1, "{times} threads have lingered by then");
     sh::ok("rmmod", &["dm_restore"])?;
     sh::ok("insmod", &["/payload/dm-restore.ko"])?;
     dm::ok(&["remove", "--retry", slow]).map(drop)
