@@ -42,7 +42,8 @@ impl Rig {
         self.metadata.release()?;
         self.source.release()?;
         let (source, metadata) = copies?;
-        forge::rename(&metadata)?;
+        let blocks = Blocks::open(&metadata)?;
+        blocks.write_all(&forge::renamed(blocks.read_all()?, 0))?;
         revive(
             self.spec.clone(),
             source,

@@ -3,17 +3,17 @@
 //! Metadata that is wrong in a way that checksums do not show: written as the target would write
 //! it, but saying what cannot be.
 
-use super::disks::Part;
 use super::maps::{self, Blocks, OnDisk};
 use super::rig::Rig;
 use anyhow::{Context, Result};
 use dm_restore_engine::format::event::Event;
 use dm_restore_engine::format::journal::{Place, Reader, Writer};
-use dm_restore_engine::format::layout::Layout;
+use dm_restore_engine::format::layout::{Layout, JOURNAL_BLOCKS};
 use dm_restore_engine::format::superblock::Superblock;
 use dm_restore_engine::format::table::{self, Entry};
 use dm_restore_engine::format::{bytes, mapblock, Block, BLOCK};
 use dm_restore_engine::geometry::Geometry;
+use std::collections::BTreeMap;
 
 /// The metadata of a rig that is shut down.
 pub struct Forge {
@@ -139,59 +139,75 @@ impl Forge {
     }
 }
 
-/// Gives metadata that is not in use another UUID, as if it were another volume's: two of the same
-/// UUID are not let in at a time.
-pub fn rename(part: &Part) -> Result<()> {
-    let blocks = Blocks::open(part)?;
-    let newer = blocks.superblock()?;
-    let uuid = newer.uuid.map(|byte| !byte);
-    let geometry = Geometry::new(newer.length, newer.extent_sectors)
-        .map_err(|bad| anyhow::anyhow!("{bad:?}"))?;
-    rename_journal(&blocks, &Layout::new(geometry.extents()), &newer, uuid)?;
-    for place in 0..2 {
-        let mut block = blocks.read(place)?;
-        let decoded = Superblock::decode(&block).map_err(|bad| anyhow::anyhow!("{bad:?}"))?;
-        let mut superblock = decoded.context("no superblock")?;
-        superblock.uuid = uuid;
-        superblock.encode(&mut block);
-        blocks.write(place, &block)?;
-    }
-    Ok(())
-}
-
-/// The blocks that recovery replays: each names the one before it.
-fn rename_journal(
-    blocks: &Blocks,
-    layout: &Layout,
-    superblock: &Superblock,
-    uuid: [u8; 16],
-) -> Result<()> {
-    let mut expected = Place {
-        uuid: superblock.uuid,
-        activation: superblock.activation,
-        sequence: superblock.tail,
-        chain: superblock.chain,
+/// The same metadata with another UUID, as if it were another volume's: two of the same are not let
+/// in at a time. `number` tells copies apart. What is not metadata stays as it is.
+pub fn renamed(mut image: Vec<u8>, number: u8) -> Vec<u8> {
+    let decode = |place: usize| Superblock::decode(block(&image, place)?).ok()?;
+    let (Some(first), Some(second)) = (decode(0), decode(1)) else {
+        return image;
     };
-    let mut chain = superblock.chain;
-    loop {
-        let place = layout.journal(expected.sequence);
-        let old = blocks.read(place)?;
-        let Some(reader) = Reader::new(&old).filter(|reader| reader.place == expected) else {
-            return Ok(());
-        };
-        let mut new = [0; BLOCK];
-        let renamed = Place {
+    let Ok(geometry) = Geometry::new(first.length, first.extent_sectors) else {
+        return image;
+    };
+    let mut uuid = first.uuid;
+    uuid[0] = uuid[0].wrapping_add(number.wrapping_add(1));
+    let layout = Layout::new(geometry.extents());
+    let places = (0..JOURNAL_BLOCKS).map(|i| layout.journal(i) as usize);
+    let chains = rename_journal(&mut image, places, first.uuid, uuid);
+    for (place, superblock) in [(0, first), (1, second)] {
+        let chain = *chains.get(&superblock.chain).unwrap_or(&superblock.chain);
+        let renamed = Superblock {
             uuid,
             chain,
-            ..expected
+            ..superblock
         };
-        let mut writer = Writer::new(&mut new, &renamed);
-        for event in reader.events() {
-            writer.push(event.context("an event is none")?);
-        }
-        chain = writer.finish();
-        blocks.write(place, &new)?;
-        expected.sequence += 1;
-        expected.chain = reader.crc;
+        let mut sealed = [0; BLOCK];
+        renamed.encode(&mut sealed);
+        put(&mut image, place, &sealed);
     }
+    image
+}
+
+/// Seals every journal block of the history anew, each with the new checksum of the one before it.
+/// Returns which checksum has become which. One whose predecessor is lost still names that.
+fn rename_journal(
+    image: &mut [u8],
+    places: impl Iterator<Item = usize>,
+    old: [u8; 16],
+    new: [u8; 16],
+) -> BTreeMap<u32, u32> {
+    let reader = |place: &usize| Reader::new(block(image, *place)?);
+    let own = |place: &usize| reader(place).filter(|reader| reader.place.uuid == old);
+    let mut blocks: Vec<(u64, usize)> = places
+        .filter_map(|place| Some((own(&place)?.place.sequence, place)))
+        .collect();
+    blocks.sort_unstable();
+    let mut chains = BTreeMap::new();
+    for (_, place) in blocks {
+        let Some(reader) = block(image, place).and_then(Reader::new) else {
+            continue;
+        };
+        let before = reader.place.chain;
+        let renamed = Place {
+            uuid: new,
+            chain: *chains.get(&before).unwrap_or(&before),
+            ..reader.place
+        };
+        let mut sealed = [0; BLOCK];
+        let mut writer = Writer::new(&mut sealed, &renamed);
+        for event in reader.events().flatten() {
+            writer.push(event);
+        }
+        chains.insert(reader.crc, writer.finish());
+        put(image, place, &sealed);
+    }
+    chains
+}
+
+fn block(image: &[u8], place: usize) -> Option<&Block> {
+    image.get(place * BLOCK..)?.first_chunk()
+}
+
+fn put(image: &mut [u8], place: usize, content: &Block) {
+    image[place * BLOCK..][..BLOCK].copy_from_slice(content);
 }

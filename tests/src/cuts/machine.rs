@@ -10,6 +10,7 @@ use super::nbd::{Export, Exports, Server};
 use super::plan::{Life, FILES, LENGTH};
 use super::record::Record;
 use super::world::{self, Instant, Plain, Role, Served, Shared, Witness, World};
+use crate::forge;
 use crate::stamps::{Stamp, Writer};
 use anyhow::{bail, ensure, Result};
 use std::collections::BTreeMap;
@@ -138,7 +139,9 @@ impl Machine {
         for (job, (source, metadata)) in jobs.iter().zip(disks) {
             let slot = &self.slots[job.slot];
             *slot.source.image() = source.clone();
-            *slot.metadata.image() = metadata.clone();
+            // All at once: volumes of one UUID would keep each other out.
+            let renamed = forge::renamed(metadata.to_bytes(), job.slot as u8);
+            *slot.metadata.image() = Image::from_bytes(&renamed);
             *slot.back.image() = Image::zeroed(2 * BYTES);
         }
         let words: Vec<String> = jobs.iter().map(Job::to_string).collect();
