@@ -70,6 +70,7 @@ fn broken_by(life: &Life, promise: Promise) -> Option<Failure> {
 
 #[cfg(test)]
 mod tests {
+    use super::super::params::Style;
     use super::*;
 
     /// Whatever lies around them: only the three that it takes are left.
@@ -105,7 +106,7 @@ mod tests {
             let lived = live(&life.with_steps(steps)).unwrap();
             lived.restores > 0
         };
-        let mut lives = (0..).map(Life::of);
+        let mut lives = (0..).map(|seed| Life::styled(Style::Mixed, seed));
         let life = lives.find(|life| restores(life, &all)).unwrap();
         let short = shortened(&all, 1000, |steps| restores(&life, steps));
         assert!((1..=12).contains(&short.len()), "{short:?}");
