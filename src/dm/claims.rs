@@ -265,9 +265,9 @@ impl Claim {
         let new = self.entry(Thing::Identity(id));
         let mut registry = REGISTRY.lock();
         registry.check(&new)?;
-        registry.entries.retain(|entry| {
-            entry.line != new.line || !matches!(entry.thing, Thing::Identity(_))
-        });
+        registry
+            .entries
+            .retain(|entry| entry.line != new.line || !matches!(entry.thing, Thing::Identity(_)));
         registry.add(new)
     }
 

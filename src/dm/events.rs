@@ -95,8 +95,12 @@ impl MappedName {
 
     /// The minor number.
     pub fn minor(&self) -> u32 {
-        let minor = self.text().split(':').nth(1);
-        minor.and_then(|minor| minor.parse().ok()).unwrap_or(0)
+        let minor = self.0.iter().skip_while(|byte| **byte != b':').skip(1);
+        let digits = minor.take_while(|byte| byte.is_ascii_digit());
+        digits.fold(0, |number: u32, digit| {
+            let digit = u32::from(digit.wrapping_sub(b'0'));
+            number.wrapping_mul(10).wrapping_add(digit)
+        })
     }
 }
 

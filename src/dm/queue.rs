@@ -19,8 +19,8 @@
 use kernel::bindings;
 use kernel::ffi::c_int;
 use kernel::prelude::*;
-use kernel::sync::atomic::{Atomic, Relaxed};
 use kernel::str::NullTerminatedFormatter;
+use kernel::sync::atomic::{Atomic, Relaxed};
 use kernel::sync::{new_spinlock_irq, Arc, LockClassKey, SpinLockIrq};
 use kernel::types::Opaque;
 

@@ -26,8 +26,8 @@ use crate::dm::{
     queue::{new_job, Job, Kind, Queue},
     shared::Ref,
     time::now_ns,
-    word_text, Target, Bio, BioList, BlockDevice, Device, DoneBio, Events, LogLimit, MappedDisk, MappedName,
-    ReadOnlyDevice, TableId,
+    word_text, Bio, BioList, BlockDevice, Device, DoneBio, Events, LogLimit, MappedDisk,
+    MappedName, ReadOnlyDevice, TableId, Target,
 };
 use crate::engine::{
     checkpoint::Checkpoint,
@@ -315,7 +315,10 @@ impl Core {
     pub(super) fn write_ima(&self, out: &mut impl fmt::Write) -> fmt::Result {
         let [major, minor, patch] = Restore::VERSION;
         let name = word_text(Restore::NAME);
-        write!(out, "target_name={name},target_version={major}.{minor}.{patch},")?;
+        write!(
+            out,
+            "target_name={name},target_version={major}.{minor}.{patch},"
+        )?;
         self.engine.lock().write_identity(out)
     }
 

@@ -6,8 +6,8 @@
 use super::core::{Core, Desk, Devices};
 use super::identical::confirm;
 use super::pm;
-use super::roles;
 use super::report;
+use super::roles;
 use super::worker;
 use crate::dm::{
     buffer::BlockBuf,

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0
 
 //! The machine's sleep: suspend to RAM, hibernation, and the load of a hibernation image. What the
-//! kernel does then is told in [`pm`](crate::dm::pm).
+//! kernel does then is told in [`crate::dm::pm`].
 //!
 //! With hibernation there are two lines of history over the same disks from the snapshot of the memory
 //! on. Whatever the one that is left behind writes by itself, the other one knows nothing of: a journal

@@ -86,7 +86,10 @@ pub(super) fn loaded(core: &Core) {
 pub(super) fn formatted(core: &Core, identical: bool) {
     let all = Amount::new(core, core.shared.maps.geometry().extents());
     if identical {
-        dm_info!(core.name, "formatted blank metadata: {all}, declared identical");
+        dm_info!(
+            core.name,
+            "formatted blank metadata: {all}, declared identical"
+        );
     } else {
         dm_info!(core.name, "formatted blank metadata: {all}, all different");
     }

@@ -15,8 +15,8 @@
 
 use super::core::{Core, Desk};
 use super::metadata;
-use super::roles;
 use super::report;
+use super::roles;
 use super::worker;
 use crate::dm::{buffer::Span, io::Durability};
 use crate::dm::{

@@ -172,7 +172,7 @@ fn manual() -> Result<()> {
 
 /// What is discarded counts as changed: of a file system that is a quarter full, nearly three quarters.
 fn trimmed() -> Result<()> {
-    let quarter = GROWN / 4 >> 11;
+    let quarter = (GROWN / 4) >> 11;
     run(&format!(
         "head -c {quarter}M /dev/urandom >/srv/fill && sync -f /srv/fill"
     ))?;

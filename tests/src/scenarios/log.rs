@@ -132,16 +132,9 @@ fn measured() -> Result<()> {
     on(spec(), |rig| {
         rig.start_again("")?;
         let uuid = maps::Blocks::open(&rig.metadata.part)?.superblock()?.uuid;
-        // Grouped as 8-4-4-4-12 digits.
-        let groups = [
-            &uuid[..4],
-            &uuid[4..6],
-            &uuid[6..8],
-            &uuid[8..10],
-            &uuid[10..],
-        ];
-        let hex = |bytes: &&[u8]| bytes.iter().map(|byte| format!("{byte:02x}")).collect();
-        let uuid = groups.iter().map(hex).collect::<Vec<String>>().join("-");
+        let digits = format!("{:032x}", u128::from_be_bytes(uuid));
+        let groups = [0..8, 8..12, 12..16, 16..20, 20..32].map(|group| &digits[group]);
+        let uuid = groups.join("-");
         let noted = measurements()?;
         let version = "target_name=restore,target_version=1.0.0,extent_sectors=128,";
         for uuid in ["none", uuid.as_str()] {
