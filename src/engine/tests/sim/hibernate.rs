@@ -33,7 +33,9 @@ impl World {
             }
             self.look_again()?;
             self.crash_here()?;
-            let _ = self.checkpoint_now(Checkpoint::activation(None))?;
+            // It may have to wait for requests of the host that are in flight.
+            self.checkpoint = Some(Checkpoint::activation(None));
+            self.until(|world| world.checkpoint.is_none())?;
         }
         self.engine.rest(false);
         Ok(())
