@@ -114,6 +114,14 @@ impl Sent {
         self.ticket = Some(Ticket::new(request, self.losses));
     }
 
+    /// It fails without having been sent to the source. If it is a FUA write, the host is told with
+    /// this of the flushes that had failed before. For the worker.
+    pub fn refused<S: Storage>(&self, shared: &Shared<S>) {
+        if let Some(point) = self.sync {
+            shared.take_untold(point);
+        }
+    }
+
     /// Its ticket, if it was deferred.
     pub fn ticket_mut(&mut self) -> Option<&mut Ticket> {
         self.ticket.as_mut()

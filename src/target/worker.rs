@@ -235,7 +235,10 @@ fn admit_one(core: &Ref<Core>, desk: &mut Desk, mut bio: Bio<Restore>) {
                 return bio.submit_to(&core.devices.source, sector);
             }
             Admission::Complete => return bio.complete(Status::OK),
-            Admission::Fail => return bio.complete(Status::IOERR),
+            Admission::Fail => {
+                bio.io().sent.refused(&core.shared);
+                return bio.complete(Status::IOERR);
+            }
             Admission::Wait => return desk.waiting.push(bio),
             // Asked again at once: both ends of a request may need a copy.
             Admission::Copy(copy) => core.copies.start(core, copy),

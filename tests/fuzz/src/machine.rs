@@ -227,7 +227,8 @@ impl Machine {
                     sent.to_source(&self.shared);
                     self.in_flight.push(InFlight::Write(sent));
                 }
-                Admission::Complete | Admission::Fail => {}
+                Admission::Complete => {}
+                Admission::Fail => sent.refused(&self.shared),
                 Admission::Wait => self.waiting.push((sent, sectors)),
                 Admission::Copy(copy) => {
                     self.waiting.push((sent, sectors));

@@ -35,7 +35,10 @@ impl World {
             match admission {
                 Admission::Go => self.go(waiting)?,
                 Admission::Complete => self.part_done(waiting.request, true),
-                Admission::Fail => self.part_done(waiting.request, false),
+                Admission::Fail => {
+                    waiting.sent.refused(&self.shared);
+                    self.part_done(waiting.request, false);
+                }
                 Admission::Wait => self.waiting.push(waiting),
                 Admission::Copy(copy) => {
                     self.waiting.push(waiting);
