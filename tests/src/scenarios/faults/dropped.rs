@@ -23,7 +23,7 @@ pub fn trials() -> Vec<Trial> {
     vec![
         row("source::drops_writes_and_tells", source_tells),
         row(
-            "source::drops_writes_and_tells_by_a_fua_write",
+            "source::drops_and_tells_by_a_write",
             source_tells_by_fua,
         ),
         row("source::drops_writes", source_lies),
