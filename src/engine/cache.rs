@@ -79,7 +79,9 @@ impl<S: Storage> Engine<S> {
         };
         if !ok {
             self.cache_lost();
-            let undone = self.undo(shared);
+            // A write that is in flight over a copy that is undone would be copied over.
+            let undone = self.clears.covered() < self.clears.completed();
+            self.undo(shared);
             if undone || self.cache == Cache::Shared {
                 shared.count_loss_unheard();
             }

@@ -13,7 +13,7 @@ use std::sync::Mutex;
 /// Sectors of 1 GiB.
 pub const GIB: u64 = 1 << 21;
 /// Source and clone are stamped whole up to here, for devices with small extents.
-pub const POOL: u64 = GIB / 4 * 3;
+pub const POOL: u64 = GIB;
 /// Size of the source and clone disks in sectors; sparse.
 pub const DATA_SECTORS: u64 = 384 * GIB;
 /// Size of the metadata disks in sectors; sparse, blank.
