@@ -5,6 +5,7 @@
 
 use super::devices::{Op, OpKind};
 use super::meta::{self, Loaded};
+use super::params::Faults;
 use super::promise::{Promise, Stop};
 use super::world::World;
 use crate::awake::Found;
@@ -95,7 +96,13 @@ impl World {
         self.stats.taken_up += 1;
         core::mem::swap(&mut self.engine, &mut loaded.engine);
         core::mem::swap(&mut self.shared, &mut loaded.shared);
+        // What its failed flushes drop from a cache that the source shares, the image does not hear of.
+        let faults = self.params.faults;
+        if self.params.one_disk {
+            self.params.faults = Faults::default();
+        }
         let done = self.checkpoint_now(Checkpoint::activation(loaded.torn));
+        self.params.faults = faults;
         core::mem::swap(&mut self.engine, &mut loaded.engine);
         core::mem::swap(&mut self.shared, &mut loaded.shared);
         done.map(drop)
