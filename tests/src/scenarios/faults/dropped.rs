@@ -22,10 +22,7 @@ pub fn trials() -> Vec<Trial> {
     let row = |name, scenario: fn() -> Result<()>| trial(format!("faults::{name}"), scenario);
     vec![
         row("source::drops_writes_and_tells", source_tells),
-        row(
-            "source::drops_and_tells_by_a_write",
-            source_tells_by_fua,
-        ),
+        row("source::drops_and_tells_by_a_write", source_tells_by_fua),
         row("source::drops_writes", source_lies),
         row("metadata::drops_writes_and_tells", metadata_tells),
         row("metadata::drops_a_journal_block", journal_block),
