@@ -23,6 +23,7 @@
 #include <linux/sched/mm.h>
 #include <linux/suspend.h>
 #include <linux/wait.h>
+#include <linux/xxhash.h>
 
 #ifdef __BINDGEN__
 const blk_opf_t RUST_CONST_HELPER_REQ_FUA = REQ_FUA;
@@ -106,5 +107,6 @@ void rust_dm_linger(unsigned int place);
 /* helpers.c: memory */
 unsigned int rust_dm_memalloc_noio_save(void);
 void rust_dm_memalloc_noio_restore(unsigned int flags);
+int rust_dm_mutex_lock_interruptible(struct mutex *lock);
 
 #endif /* DM_RUST_BINDINGS_HELPER_H */

@@ -172,7 +172,14 @@ macro_rules! dm_refuse {
     };
 }
 
+/// Like [`dm_info!`], but rarely, by a [`LogLimit`]: `dm_info_limited!(limit, name, "format", ...)`.
+#[allow(unused_macros)] // As above.
+macro_rules! dm_info_limited {
+    ($limit:expr, $($arg:tt)+) => { $crate::dm::log::dm_log_limited!(&$limit, Info, $($arg)+) };
+}
+
 #[allow(unused_imports)] // As above.
 pub(crate) use {
-    dm_err, dm_err_limited, dm_info, dm_log, dm_log_limited, dm_refuse, dm_warn, dm_warn_limited,
+    dm_err, dm_err_limited, dm_info, dm_info_limited, dm_log, dm_log_limited, dm_refuse, dm_warn,
+    dm_warn_limited,
 };

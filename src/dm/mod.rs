@@ -29,6 +29,7 @@ pub mod claims;
 pub mod crc32c;
 mod device;
 mod events;
+mod interruptible;
 pub mod io;
 pub mod kcopyd;
 mod lease;
@@ -49,16 +50,20 @@ mod status;
 mod target;
 mod text;
 pub mod time;
+pub mod xxhash;
 
 pub use args::{word_bytes, word_text, Args};
 pub use bio::{Bio, CannotSplit, DoneBio, EndBio, EndVerdict, MapBio, Op, Verdict};
 pub use bio_list::BioList;
 pub use device::{BlockDevice, DevT, Device, Disks, ReadOnlyDevice};
 pub use events::{Events, MappedName, TableId};
+pub use interruptible::lock_interruptible;
 pub use limits::{DeviceVisitor, Limits};
 pub use log::LogLimit;
 #[allow(unused_imports)] // A target need not use them all.
-pub(crate) use log::{dm_err, dm_err_limited, dm_info, dm_refuse, dm_warn, dm_warn_limited};
+pub(crate) use log::{
+    dm_err, dm_err_limited, dm_info, dm_info_limited, dm_refuse, dm_warn, dm_warn_limited,
+};
 pub use mapped::{Cached, MappedDisk};
 pub use registration::Registration;
 pub use setup::Setup;

@@ -7,17 +7,24 @@
 //! use, a flush, the superblock with FUA. Until that is durable the old superblock names a complete
 //! older state, and the journal behind it is intact. No journal block may be in flight meanwhile.
 //! [`Checkpoint`] is that order; whoever makes one does what [`Checkpoint::next`] says, and nothing
-//! else. If a request to the source may have dropped what was written ([`cache`](super::cache)), it is
-//! written again, to the same places.
+//! else, and tells [`Checkpoint::done`] how it went.
+//!
+//! A failed write is tried again with the same bytes. A failed flush may have dropped any block that was
+//! written, and the next one would succeed all the same: the checkpoint starts over, and writes all of
+//! them anew to the same places. So it does if a request to the source may have dropped them
+//! ([`cache`](super::cache)).
 //!
 //! Clears that are not durable yet are put back into what is written.
 
 use super::cache::{Belief, Doubt};
+use super::format::layout::{BLANK_BLOCKS, JOURNAL_BLOCKS, SUPERBLOCKS};
 use super::format::mapblock::{self, extents_of, WORDS_PER_BLOCK};
+use super::format::samples::Samples;
 use super::format::table::{self, ENTRIES_PER_BLOCK};
 use super::format::{Block, BLOCK};
 use super::machine::{Engine, MetadataMode, Shared};
-use super::maps::Role;
+use super::maps::{Mode, Role, State};
+use super::retry::Attempts;
 use super::run::Run;
 use super::storage::Storage;
 
@@ -53,11 +60,10 @@ impl Purpose {
 pub enum Step {
     /// Write the block that was filled to this place, in blocks.
     Write(u64),
-    /// Write it with FUA. It may be written again if that fails.
+    /// Write it with FUA.
     WriteFua(u64),
     /// Flush the metadata device. A request of its own, because device-mapper, if the metadata is on
-    /// such a device, forgets the error of a flush that comes with data; and not to be tried again,
-    /// because it may have dropped the blocks.
+    /// such a device, forgets the error of a flush that comes with data.
     Flush,
     /// Wait until a flush or FUA write of the source has ended, take that in, and ask again. Only
     /// while the device is in use.
@@ -66,9 +72,23 @@ pub enum Step {
     Done,
 }
 
+/// What follows when a step was done.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Progress {
+    /// The next step.
+    Next,
+    /// The next step, at this time: this one has failed. If it was a write, the next is the same write,
+    /// and `block` must still have what it was filled with.
+    Again(u64),
+    /// None: the checkpoint has failed for good.
+    Failed,
+}
+
 /// How far a checkpoint has come.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Stage {
+    /// The end of the journal is zeroed, from this block on: metadata is being formatted.
+    Zeros(u64),
     /// A journal block that a crash has torn is zeroed: from then on a bad block is damage.
     Torn(u64),
     /// Map blocks, from this entry of the slot table on.
@@ -84,11 +104,18 @@ enum Stage {
     Done,
 }
 
-/// A checkpoint under way. If a step fails: [`Engine::checkpoint_failed`].
+/// A checkpoint under way.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Checkpoint {
     purpose: Purpose,
+    /// Where it starts over.
+    start: Stage,
     stage: Stage,
+    /// The step under way, and whether it is to be done once more.
+    step: Step,
+    repeat: bool,
+    writes: Attempts,
+    flushes: Attempts,
     /// Losses of the cache when the last part began that must not be lost.
     losses: u64,
 }
@@ -96,34 +123,110 @@ pub struct Checkpoint {
 impl Checkpoint {
     /// A new one.
     pub fn new(purpose: Purpose) -> Self {
-        let stage = if purpose == Purpose::Begun {
+        let start = if purpose == Purpose::Begun {
             Stage::Flush
         } else {
             Stage::Map(0)
         };
-        Self {
-            purpose,
-            stage,
-            losses: 0,
-        }
+        Self::starting(purpose, start)
+    }
+
+    /// The one that makes blank metadata. What lies behind the first [`BLANK_BLOCKS`] need not be blank.
+    pub fn formatting() -> Self {
+        Self::starting(Purpose::Suspended, Stage::Zeros(BLANK_BLOCKS))
     }
 
     /// The one that takes up what was loaded. `torn`: see [`Engine::replay`].
     pub fn activation(torn: Option<u64>) -> Self {
+        let start = torn.map_or(Stage::Map(0), Stage::Torn);
+        Self::starting(Purpose::Activated, start)
+    }
+
+    fn starting(purpose: Purpose, start: Stage) -> Self {
         Self {
-            purpose: Purpose::Activated,
-            stage: torn.map_or(Stage::Map(0), Stage::Torn),
+            purpose,
+            start,
+            stage: start,
+            step: Step::Done,
+            repeat: false,
+            writes: Attempts::default(),
+            flushes: Attempts::default(),
             losses: 0,
         }
     }
 
-    /// The next step; fills `block` if that is a write.
+    /// The next step; fills `block` if that is a write, but not if it is one that has failed.
     pub fn next<S: Storage>(
         &mut self,
         engine: &mut Engine<S>,
         shared: &Shared<S>,
         block: &mut Block,
     ) -> Step {
+        if !core::mem::take(&mut self.repeat) {
+            self.step = self.next_new(engine, shared, block);
+        } else if matches!(self.step, Step::WriteFua(_)) {
+            // What came before it is durable, and it is written anew.
+            self.losses = engine.cache_losses;
+        }
+        self.step
+    }
+
+    /// Takes the result of the step under way, at `now` in nanoseconds.
+    pub fn done<S: Storage>(
+        &mut self,
+        engine: &mut Engine<S>,
+        shared: &Shared<S>,
+        ok: bool,
+        now: u64,
+    ) -> Progress {
+        let is_flush = self.step == Step::Flush;
+        let attempts = if is_flush {
+            &mut self.flushes
+        } else {
+            &mut self.writes
+        };
+        if ok {
+            attempts.succeeded();
+            if !self.flushes.are_failing() {
+                engine.metadata_works();
+            }
+            return Progress::Next;
+        }
+        let Some(at) = engine.metadata_failed(attempts, now) else {
+            engine.checkpoint_failed(shared, self.purpose);
+            return Progress::Failed;
+        };
+        if is_flush {
+            // What it should have covered may be lost.
+            self.stage = self.start;
+        } else {
+            self.repeat = true;
+        }
+        Progress::Again(at)
+    }
+
+    /// It cannot be made.
+    pub fn give_up<S: Storage>(&self, engine: &mut Engine<S>, shared: &Shared<S>) {
+        engine.checkpoint_failed(shared, self.purpose);
+    }
+
+    fn next_new<S: Storage>(
+        &mut self,
+        engine: &mut Engine<S>,
+        shared: &Shared<S>,
+        block: &mut Block,
+    ) -> Step {
+        if self.stage == self.start {
+            self.losses = engine.cache_losses;
+        }
+        if let Stage::Zeros(place) = self.stage {
+            if place < SUPERBLOCKS.saturating_add(JOURNAL_BLOCKS) {
+                self.stage = Stage::Zeros(place.saturating_add(1));
+                *block = [0; BLOCK];
+                return Step::Write(place);
+            }
+            self.stage = Stage::Map(0);
+        }
         if let Stage::Torn(place) = self.stage {
             self.stage = Stage::Map(0);
             *block = [0; BLOCK];
@@ -133,9 +236,6 @@ impl Checkpoint {
             return step;
         }
         if self.stage == Stage::Flush {
-            if self.purpose == Purpose::Begun {
-                self.losses = engine.cache_losses;
-            }
             self.stage = Stage::Flushed(None);
             return Step::Flush;
         }
@@ -148,8 +248,8 @@ impl Checkpoint {
                     return Step::Wait;
                 }
                 Belief::No => {
-                    self.stage = Self::new(self.purpose).stage;
-                    return self.next(engine, shared, block);
+                    self.stage = self.start;
+                    return self.next_new(engine, shared, block);
                 }
             }
         }
@@ -164,9 +264,6 @@ impl Checkpoint {
         block: &mut Block,
     ) -> Option<Step> {
         if let Stage::Map(from) = self.stage {
-            if from == 0 {
-                self.losses = engine.cache_losses;
-            }
             if let Some((entry, place)) = engine.checkpoint_map(shared, from, block) {
                 self.stage = Stage::Map(entry.saturating_add(1));
                 return Some(Step::Write(place));
@@ -214,6 +311,9 @@ impl Checkpoint {
             Purpose::Begun => engine.restore_begun(shared),
             Purpose::Activated => engine.taken_up = true,
             Purpose::Running | Purpose::Suspended | Purpose::Identical => {}
+        }
+        if !self.purpose.is_suspended() {
+            engine.maybe_clean = false;
         }
         Step::Done
     }
@@ -295,8 +395,13 @@ impl<S: Storage> Engine<S> {
         }
         superblock.generation = superblock.generation.saturating_add(1);
         superblock.clean = purpose.is_suspended();
+        self.maybe_clean |= superblock.clean;
         if purpose == Purpose::Activated {
             superblock.activation = superblock.activation.saturating_add(1);
+            if superblock.mode == Mode::Restoring {
+                // The restore changes the source where, in the end, no bit is set.
+                superblock.source = Samples::default();
+            }
         }
         superblock.tail = self.journal.sequence;
         superblock.chain = self.journal.chain;
@@ -319,10 +424,23 @@ impl<S: Storage> Engine<S> {
         self.superblock.clean
     }
 
-    /// A step of the checkpoint has failed for good. What the device says is one of two complete
+    /// The device goes on after a suspension, whether or not an activation could be recorded. As long
+    /// as the superblock may say that the shutdown was clean, the source must stay as it is: the next
+    /// load would take it for another one.
+    pub fn go_on(&self, shared: &Shared<S>) {
+        if self.maybe_clean {
+            let state = shared.maps.state();
+            shared.maps.set_state(State {
+                failed: true,
+                ..state
+            });
+        }
+    }
+
+    /// A step of a checkpoint has failed for good. What the device says is one of two complete
     /// states, but nothing more may be written to it.
-    pub fn checkpoint_failed(&mut self, shared: &Shared<S>, checkpoint: &Checkpoint) {
-        let mode = if checkpoint.purpose.changes_mode() {
+    fn checkpoint_failed(&mut self, shared: &Shared<S>, purpose: Purpose) {
+        let mode = if purpose.changes_mode() {
             MetadataMode::Fail
         } else {
             MetadataMode::ReadOnly

@@ -253,6 +253,9 @@ impl<S: Storage> Engine<S> {
             }
             Next::Failed(ended) => {
                 self.clears.cancel(1);
+                if result.write_error {
+                    shared.note_unstable(self.geometry.sectors_of(ended.extents));
+                }
                 if ended.urgent {
                     CopyOutcome::Failed(ended.extents)
                 } else {
@@ -280,7 +283,9 @@ impl<S: Storage> Engine<S> {
         if shared.maps.state().mode != Mode::Restoring || shared.maps.count(Role::Cdm) == 0 {
             return Activity::Idle;
         }
-        if self.is_stalled() || self.metadata_mode != MetadataMode::ReadWrite {
+        let recordable =
+            self.metadata_mode == MetadataMode::ReadWrite && !self.trouble.is_failing();
+        if self.is_stalled() || !recordable {
             return Activity::Stalled;
         }
         if self.is_stopped() {
@@ -307,6 +312,11 @@ impl<S: Storage> Engine<S> {
     /// Whether a copy of the background's is in flight.
     pub fn is_copying_behind(&self) -> bool {
         self.copier.running() > 0
+    }
+
+    /// Whether the device is suspended, or about to be.
+    pub fn is_quiesced(&self) -> bool {
+        self.quiesced
     }
 
     /// Whether any copy is in flight.

@@ -1,13 +1,12 @@
 // SPDX-License-Identifier: GPL-2.0
 
 //! Where source and clone are compared before they are taken to be the same: at the places of the
-//! clone's fingerprint, and where the delta map says that they may differ. No proof, but a copy that
+//! clone's samples that are spread evenly, and where the delta map says that they may differ. No proof, but a copy that
 //! was made from the wrong device, from old pages, or not to its end is noticed.
 
 use super::atomics::AtomicU64;
 use super::bitmap::{Bitmap, WORD_BITS};
-use super::format::fingerprint::{Fingerprint, SAMPLES};
-use super::format::BLOCK_SECTORS;
+use super::format::samples::{Item, SPREAD};
 use super::geometry::Geometry;
 use super::maps::{Maps, Role};
 use super::run::Run;
@@ -15,7 +14,7 @@ use core::ops::Deref;
 
 /// Most sectors that are compared at one place.
 pub const PIECE: u64 = 128;
-/// Most places besides those of the fingerprint.
+/// Most places besides those that are spread evenly.
 const PIECES: u64 = 32;
 
 /// A place to compare.
@@ -23,8 +22,6 @@ const PIECES: u64 = 32;
 pub struct Place {
     /// Its sectors.
     pub sectors: Run,
-    /// The sample of the clone's fingerprint that is taken from it.
-    pub sample: Option<usize>,
 }
 
 /// The places to compare, one after the other.
@@ -64,7 +61,7 @@ impl Places {
 
     /// The next one.
     pub fn next<W: Deref<Target = [AtomicU64]>>(&mut self, maps: &Maps<W>) -> Option<Place> {
-        if self.samples < SAMPLES {
+        if self.samples < SPREAD {
             let sample = self.samples;
             self.samples = sample.saturating_add(1);
             return Some(self.sample(sample));
@@ -75,8 +72,7 @@ impl Places {
             let sectors = self.piece(maps, piece)?;
             // There is none behind the end of a short last extent.
             if !sectors.is_empty() {
-                let sample = None;
-                return Some(Place { sectors, sample });
+                return Some(Place { sectors });
             }
         }
         None
@@ -84,11 +80,8 @@ impl Places {
 
     fn sample(&self, sample: usize) -> Place {
         let length = self.geometry.length();
-        let start = Fingerprint::sample_sector(length, sample);
-        let end = start.saturating_add(BLOCK_SECTORS).min(length);
         Place {
-            sectors: Run::between(start, end),
-            sample: Some(sample),
+            sectors: Item::Spread(sample).sectors(length),
         }
     }
 

@@ -17,10 +17,9 @@ use super::format::layout::JOURNAL_BLOCKS;
 use super::format::Block;
 use super::machine::{Engine, MetadataMode, Shared};
 use super::maps::{Mode, Role};
+use super::retry::Attempts;
 use super::storage::Storage;
 
-/// How often a block is written again before the metadata device counts as lost.
-const RETRIES: u32 = 3;
 /// Blocks that are always left free in the ring.
 const RESERVE: u64 = 2;
 /// From so many blocks in use on, an idle moment is used for a checkpoint.
@@ -32,7 +31,7 @@ struct InFlight {
     crc: u32,
     clears_to: u64,
     finish: bool,
-    tries: u32,
+    attempts: Attempts,
     /// It is on its way.
     sent: Option<MetadataFlush>,
     /// It is written, but that cannot be believed yet.
@@ -65,8 +64,8 @@ pub enum Commit {
 pub enum Written {
     /// Requests that waited for it may look again.
     Done,
-    /// Write the same bytes to the same place again.
-    Again,
+    /// Write the same bytes to the same place again, at this time.
+    Again(u64),
     /// Wait: it is being written, or [`Engine::commit_believed`] is to be asked again when a flush or
     /// FUA write of the source has ended.
     Waiting,
@@ -168,7 +167,7 @@ impl<S: Storage> Engine<S> {
             crc,
             clears_to,
             finish,
-            tries: 0,
+            attempts: Attempts::default(),
             sent: None,
             doubt: None,
         });
@@ -183,8 +182,8 @@ impl<S: Storage> Engine<S> {
         }
     }
 
-    /// Takes the result of the block's write.
-    pub fn commit_written(&mut self, shared: &Shared<S>, ok: bool) -> Written {
+    /// Takes the result of the block's write, at `now` in nanoseconds.
+    pub fn commit_written(&mut self, shared: &Shared<S>, ok: bool, now: u64) -> Written {
         let Some(mut in_flight) = self.journal.in_flight.take() else {
             return Written::Done;
         };
@@ -193,11 +192,9 @@ impl<S: Storage> Engine<S> {
             self.metadata_flush_ended(shared, sent, ok);
         }
         if !ok {
-            self.count_metadata_error();
-            in_flight.tries = in_flight.tries.saturating_add(1);
-            if in_flight.tries <= RETRIES {
+            if let Some(at) = self.metadata_failed(&mut in_flight.attempts, now) {
                 self.journal.in_flight = Some(in_flight);
-                return Written::Again;
+                return Written::Again(at);
             }
             // The block may yet have landed. First touches and clears are true either way; for
             // the end of the restore it decides about the mode.
@@ -209,8 +206,12 @@ impl<S: Storage> Engine<S> {
             self.metadata_lost(shared, mode);
             return Written::Done;
         }
-        in_flight.doubt = Some(self.doubt_sent(shared, sent));
-        self.journal.in_flight = Some(in_flight);
+        self.metadata_works();
+        self.journal.in_flight = Some(InFlight {
+            attempts: Attempts::default(),
+            doubt: Some(self.doubt_sent(shared, sent)),
+            ..in_flight
+        });
         self.commit_believed(shared)
     }
 
@@ -230,7 +231,7 @@ impl<S: Storage> Engine<S> {
                     doubt: None,
                     ..in_flight
                 });
-                Written::Again
+                Written::Again(0)
             }
             Belief::Yes => {
                 self.committed(shared);

@@ -10,10 +10,10 @@
 use super::atomics::AtomicU64;
 use super::bitmap::WORD_BITS;
 use super::format::event::Event;
-use super::format::fingerprint::Fingerprint;
 use super::format::journal::{Place, Reader};
 use super::format::layout::JOURNAL_BLOCKS;
 use super::format::mapblock::{self, extents_of, WORDS_PER_BLOCK};
+use super::format::samples::{Places, Samples, Unstable};
 use super::format::superblock::Superblock;
 use super::format::table::{self, Entry, ENTRIES_PER_BLOCK};
 use super::format::{bytes, Block, Refusal};
@@ -25,14 +25,38 @@ use super::storage::Storage;
 
 type MapsOf<S> = Maps<<S as Storage>::Array<AtomicU64>>;
 
-/// Checks that metadata belongs to this table line. `sectors` is the size of the metadata device,
-/// `clone_sectors` that of the clone.
+/// What new metadata is made with.
+#[derive(Clone, Copy, Debug)]
+pub struct NewMetadata {
+    /// Its identity, random.
+    pub uuid: [u8; 16],
+    /// Source and clone are the same now.
+    pub identical: bool,
+    /// The largest logical block size of source and clone, in bytes.
+    pub block_size: u32,
+    /// The clone's size in sectors.
+    pub clone_sectors: u64,
+}
+
+#[cfg(not(MODULE))]
+impl NewMetadata {
+    /// For tests that do not look at what the devices are.
+    pub fn plain(uuid: [u8; 16], identical: bool) -> Self {
+        Self {
+            uuid,
+            identical,
+            block_size: 512,
+            clone_sectors: u64::MAX,
+        }
+    }
+}
+
+/// Checks that metadata belongs to this table line. `sectors` is the size of the metadata device.
 pub fn check_identity(
     superblock: &Superblock,
     geometry: &Geometry,
     needed: u64,
     sectors: u64,
-    clone_sectors: u64,
 ) -> Result<(), Refusal> {
     if superblock.length != geometry.length() {
         return Err(Refusal::OtherLength);
@@ -43,34 +67,36 @@ pub fn check_identity(
     if sectors < needed {
         return Err(Refusal::Truncated);
     }
-    if superblock.clone.sectors != clone_sectors {
-        return Err(Refusal::CloneSize);
-    }
     Ok(())
 }
 
 impl<S: Storage> Engine<S> {
-    /// Prepares blank metadata, in memory: a checkpoint for `Suspended` and one for `Activated`
-    /// write it.
-    pub fn format(
-        &mut self,
-        shared: &Shared<S>,
-        uuid: [u8; 16],
-        clone: Fingerprint,
-        identical: bool,
-    ) {
-        self.superblock.uuid = uuid;
+    /// Prepares blank metadata, in memory: samples of the clone are to be taken, [`Engine::clone_is`],
+    /// then a checkpoint for `Suspended` and one for `Activated` write it.
+    pub fn format(&mut self, shared: &Shared<S>, new: &NewMetadata) {
+        self.superblock.uuid = new.uuid;
         self.superblock.generation = 0;
         self.superblock.activation = 0;
-        self.superblock.clone = clone;
+        self.superblock.block_size = new.block_size;
+        self.superblock.clone_sectors = new.clone_sectors;
+        self.superblock.clone = Samples::default();
+        self.superblock.source = Samples::default();
+        self.superblock.unstable = Unstable::default();
         self.metadata_mode = MetadataMode::ReadWrite;
         // No block of an older history on the same device can carry this on.
-        self.journal.chain = bytes::get_u32(&uuid, 0);
+        self.journal.chain = bytes::get_u32(&new.uuid, 0);
+        shared
+            .remembered
+            .replace(&Places::default(), Unstable::default());
         shared.maps.set_state(State {
             mode: Mode::Tracking,
             ..State::UNLOADED
         });
-        let content = if identical { Entry::ZEROS } else { Entry::ONES };
+        let content = if new.identical {
+            Entry::ZEROS
+        } else {
+            Entry::ONES
+        };
         self.fill_map(shared, Role::Cdm, content);
         self.fill_map(shared, Role::Prm, Entry::ZEROS);
     }
@@ -89,8 +115,18 @@ impl<S: Storage> Engine<S> {
             roles_swapped: superblock.roles_swapped,
             failed: false,
         });
+        let places = superblock.source.places();
+        shared.remembered.replace(&places, superblock.unstable);
+        self.maybe_clean = superblock.clean;
         self.superblock = superblock;
         self.metadata_mode = MetadataMode::ReadWrite;
+    }
+
+    /// The clone has this size now. Returns the one that was recorded, if it is another: a clone that
+    /// has grown is the same clone.
+    pub fn clone_has(&mut self, sectors: u64) -> Option<u64> {
+        let recorded = core::mem::replace(&mut self.superblock.clone_sectors, sectors);
+        (recorded != sectors).then_some(recorded)
     }
 
     /// Forgets what was loaded, because some of it was refused.

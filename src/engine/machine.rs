@@ -23,8 +23,8 @@ use super::cache::Cache;
 use super::clears::Clears;
 use super::copier::Copier;
 use super::flushes::FlushPace;
-use super::format::fingerprint::Fingerprint;
 use super::format::layout::Layout;
+use super::format::samples::{Samples, Unstable};
 use super::format::superblock::Superblock;
 use super::format::table::Entry;
 use super::geometry::Geometry;
@@ -33,6 +33,8 @@ use super::maps::{Maps, Mode, Role};
 use super::notices::{Failing, Notices, Tally};
 use super::pace::Pace;
 use super::probe::Probe;
+use super::remembered::Remembered;
+use super::retry::Trouble;
 use super::run::Run;
 use super::settings::{Features, Settings};
 use super::storage::{NoMemory, Storage};
@@ -69,6 +71,8 @@ pub struct Shared<S: Storage> {
     pub(super) wanted: Wanted,
     /// Whether the host is at work, and how long its requests take.
     pub probe: Probe,
+    /// Where the host has touched the source, and what is not stable there.
+    pub(super) remembered: Remembered,
     /// Requests of the host that the source and the clone have failed.
     host_errors: [AtomicU64; 2],
 }
@@ -90,6 +94,7 @@ impl<S: Storage> Shared<S> {
             turns: Turns::new(),
             wanted: Wanted::new(),
             probe: Probe::new(),
+            remembered: Remembered::new(),
             host_errors: [AtomicU64::new(0), AtomicU64::new(0)],
         })
     }
@@ -152,6 +157,13 @@ impl<S: Storage> Shared<S> {
         self.wanted.note(self.maps.geometry().met_by(sectors))
     }
 
+    /// What these sectors of the source hold may change by itself from now on: a discard goes there or
+    /// has ended, or a write has failed. Any context.
+    pub fn note_unstable(&self, sectors: Run) {
+        self.remembered
+            .forget(sectors, self.maps.geometry().length());
+    }
+
     /// Counts a request that the source, or else the clone, has failed.
     pub fn count_error(&self, of_clone: bool) {
         let [source, clone] = &self.host_errors;
@@ -170,6 +182,7 @@ impl<S: Storage> Shared<S> {
     pub(super) fn count_loss(&self) {
         // Pairs with the acquire in `losses`.
         self.losses.fetch_add(1, Ordering::Release);
+        self.remembered.lost();
     }
 
     /// The same for a loss by a request that the host has not sent: it hears of it by its next flush,
@@ -308,6 +321,8 @@ pub struct Engine<S: Storage> {
     pub(super) pace: Pace,
     /// The slot table differs from the one on the device.
     pub(super) table_changed: bool,
+    /// The superblock on the device may say that the shutdown was clean.
+    pub(super) maybe_clean: bool,
     /// When the target flushes the source by itself.
     pub(super) flush_pace: FlushPace,
     /// Successes that cannot be believed yet.
@@ -328,6 +343,8 @@ pub struct Engine<S: Storage> {
     pub(super) tally: Tally,
     /// What the copy has failed of last.
     pub(super) failing: Failing,
+    /// How requests to the metadata device fare.
+    pub(super) trouble: Trouble,
     /// What was loaded is in use: a checkpoint has taken it up.
     pub(super) taken_up: bool,
     /// The features given.
@@ -364,7 +381,11 @@ impl<S: Storage> Engine<S> {
                 table_area: 0,
                 table_crc: 0,
                 begun_with: 0,
-                clone: Fingerprint::new(0),
+                block_size: 0,
+                clone_sectors: 0,
+                clone: Samples::default(),
+                source: Samples::default(),
+                unstable: Unstable::default(),
             },
             table: S::filled(layout.entries() as usize, || Entry::ZEROS)?,
             journal: Journal::default(),
@@ -375,6 +396,7 @@ impl<S: Storage> Engine<S> {
             copier: Copier::new()?,
             pace: Pace::default(),
             table_changed: false,
+            maybe_clean: false,
             flush_pace: FlushPace::default(),
             successes: Successes::default(),
             cache: Cache::default(),
@@ -385,6 +407,7 @@ impl<S: Storage> Engine<S> {
             notices: Notices::default(),
             tally: Tally::default(),
             failing: Failing::default(),
+            trouble: Trouble::new(),
             taken_up: false,
             features,
             settings,
@@ -393,9 +416,19 @@ impl<S: Storage> Engine<S> {
         })
     }
 
+    /// Its extents.
+    pub fn geometry(&self) -> Geometry {
+        self.geometry
+    }
+
     /// Where things are on the metadata device.
     pub fn layout(&self) -> &Layout {
         &self.layout
+    }
+
+    /// The logical block size of the mapped device in bytes, fixed at format; 0: nothing is loaded.
+    pub fn block_size(&self) -> u32 {
+        self.superblock.block_size
     }
 
     /// The state of the metadata device.
@@ -441,14 +474,14 @@ impl<S: Storage> Engine<S> {
             .store(self.clears.durable(), Ordering::Release);
     }
 
-    /// Counts a request to the metadata device that has failed, and is tried again or not.
-    pub fn count_metadata_error(&mut self) {
-        self.errors.metadata = self.errors.metadata.saturating_add(1);
-    }
-
     /// Counts a request of the target's own, or a flush, that the source has failed.
     pub(super) fn count_source_error(&mut self) {
         self.errors.source = self.errors.source.saturating_add(1);
+    }
+
+    /// Counts a request to the metadata device that has failed, and is tried again or not.
+    pub fn count_metadata_error(&mut self) {
+        self.errors.metadata = self.errors.metadata.saturating_add(1);
     }
 
     /// A write of metadata has failed for good.
@@ -458,6 +491,7 @@ impl<S: Storage> Engine<S> {
         }
         self.metadata_mode = mode;
         self.note_metadata_mode();
+        self.trouble.given_up();
         if mode == MetadataMode::Fail {
             let state = shared.maps.state();
             shared.maps.set_state(super::maps::State {

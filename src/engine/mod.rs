@@ -10,10 +10,11 @@
 //! | what happens to a request? | [`plan`], [`requests`] for what cannot go at once, [`sent`] for its end |
 //! | how does it all fit together? | [`machine`] |
 //! | what is copied next? | [`copier`], [`copying`], [`wanted`], [`pace`], [`probe`] |
-//! | when is something durable? | [`touches`], [`gather`], [`ahead`], [`clears`], [`flushes`], [`turns`], [`cache`], [`journal`], [`checkpoint`] |
+//! | when is something durable? | [`touches`], [`gather`], [`ahead`], [`clears`], [`flushes`], [`turns`], [`cache`], [`journal`], [`checkpoint`], [`retry`] |
 //! | what survives a crash? | [`load`] |
 //! | where are source and clone compared? | [`identical`] |
 //! | what holds behind a hibernation? | [`awake`] |
+//! | which device is which? | [`identity`], [`remembered`] |
 //! | what is on the metadata device? | [`mod@format`] |
 //! | what is worth a line in the log? | [`notices`] |
 //! | what do the user's words mean? | [`mod@line`], [`message`], [`settings`] |
@@ -36,8 +37,10 @@ pub mod flushes;
 pub mod format;
 pub mod gather;
 pub mod geometry;
+pub mod hash;
 pub mod holds;
 pub mod identical;
+pub mod identity;
 pub mod journal;
 pub mod line;
 pub mod load;
@@ -51,11 +54,13 @@ pub mod probe;
 #[cfg(loom)]
 #[path = "tests/races/mod.rs"]
 mod races;
+pub mod remembered;
 pub mod requests;
 pub mod restore;
 #[cfg(test)]
 #[path = "tests/restoring.rs"]
 mod restoring;
+pub mod retry;
 pub mod run;
 pub mod sent;
 pub mod settings;

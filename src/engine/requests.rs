@@ -99,7 +99,13 @@ impl<S: Storage> Engine<S> {
             Admission::Fail | Admission::Complete => {
                 self.let_go(ticket);
             }
-            Admission::Go => ticket.cache_losses = self.cache_losses,
+            Admission::Go => {
+                ticket.cache_losses = self.cache_losses;
+                match ticket.request.op {
+                    Op::Discard => shared.note_unstable(ticket.request.sectors),
+                    Op::Write | Op::Read => shared.remembered.touch(ticket.request.sectors),
+                }
+            }
             Admission::Wait | Admission::Copy(_) => {}
         }
         answer

@@ -4,7 +4,7 @@
 //! so one checkpoint says it all. How a restore ends is in [`journal`](super::journal).
 
 use super::checkpoint::{Checkpoint, Purpose};
-use super::format::fingerprint::Fingerprint;
+use super::format::samples::{Places, Samples, Unstable};
 use super::format::table::Entry;
 use super::machine::{Engine, MetadataMode, Shared};
 use super::maps::{Mode, Role, State};
@@ -63,9 +63,13 @@ impl<S: Storage> Engine<S> {
     }
 
     /// The delta map becomes empty, because the caller has just made the clone, with the checkpoint
-    /// that is returned. Both must be durable, and compared: see [`identical`](super::identical).
-    pub fn assume_identical(&mut self, shared: &Shared<S>, clone: Fingerprint) -> Checkpoint {
-        self.superblock.clone = clone;
+    /// that is returned. Both must be durable, and compared: see [`identical`](super::identical). `clone`:
+    /// samples as [`Engine::clone_wanted`] wants them. Samples of the source are to be taken anew.
+    pub fn assume_identical(&mut self, shared: &Shared<S>, clone: Samples) -> Checkpoint {
+        self.clone_is(clone);
+        // What the copy was made of counts as stable from now on.
+        let none = Unstable::default();
+        shared.remembered.replace(&Places::default(), none);
         self.fill_map(shared, Role::Cdm, Entry::ZEROS);
         Checkpoint::new(Purpose::Identical)
     }

@@ -5,11 +5,12 @@
 use core::fmt;
 
 /// Names and ranges of the core args, in the order in which they are shown.
-const CORE_ARGS: [(&str, u32, u32); 4] = [
+const CORE_ARGS: [(&str, u32, u32); 5] = [
     ("copy_jobs", 1, 64),
     ("copy_size", 8, 65536),
     ("copy_rate", 0, u32::MAX),
     ("copy_min_rate", 0, u32::MAX),
+    ("metadata_patience", 1, 3600),
 ];
 
 /// The features of a table line.
@@ -21,10 +22,38 @@ pub struct Features {
     pub identical: bool,
     /// The source was changed behind the target's back.
     pub assume_different: bool,
+    /// The source is the recorded one, whatever its samples say: the caller vouches for it.
+    pub assume_same: bool,
+    /// In a restore: everything is unrestored again.
+    pub start_over: bool,
+    /// The clone is to be taken as it is now.
+    pub accept_clone: bool,
     /// The background copy waits for `resume_copy`.
     pub no_copy: bool,
     /// Discards complete and change nothing.
     pub no_discard_passdown: bool,
+}
+
+impl Features {
+    /// Whether they declare that a device was changed, or was not.
+    pub fn declare(&self) -> bool {
+        self.assume_different || self.assume_same || self.start_over || self.accept_clone
+    }
+
+    fn contradiction(&self) -> Option<BadWord> {
+        let different = self.assume_different || self.start_over;
+        if self.identical && !self.format {
+            Some(BadWord::IdenticalWithoutFormat)
+        } else if self.identical && (different || self.accept_clone) {
+            Some(BadWord::IdenticalAndDifferent)
+        } else if self.assume_same && different {
+            Some(BadWord::SameAndDifferent)
+        } else if self.assume_different && self.start_over {
+            Some(BadWord::DifferentAndOver)
+        } else {
+            None
+        }
+    }
 }
 
 /// The core args.
@@ -38,6 +67,8 @@ pub struct Settings {
     pub copy_rate: u32,
     /// What the background gets even when the host is busy, in KiB/s.
     pub copy_min_rate: u32,
+    /// How long a request to the metadata device is tried, in seconds.
+    pub metadata_patience: u32,
 }
 
 impl Default for Settings {
@@ -47,6 +78,7 @@ impl Default for Settings {
             copy_size: 2048,
             copy_rate: 0,
             copy_min_rate: 1024,
+            metadata_patience: 30,
         }
     }
 }
@@ -64,8 +96,12 @@ pub enum BadWord {
     DuplicateFeature,
     /// `identical` without `format`.
     IdenticalWithoutFormat,
-    /// `identical` and `assume_different` contradict each other.
-    Contradiction,
+    /// `identical` contradicts `assume_different`, `start_over` and `accept_clone`.
+    IdenticalAndDifferent,
+    /// `assume_same` contradicts `assume_different` and `start_over`.
+    SameAndDifferent,
+    /// One is for tracking, the other for a restore.
+    DifferentAndOver,
     /// The count of core args is not a number.
     CoreArgCount,
     /// The count of core args is odd: they come as pairs.
@@ -93,7 +129,13 @@ impl BadWord {
             Self::UnknownFeature => c"Unknown feature argument",
             Self::DuplicateFeature => c"Feature argument given twice",
             Self::IdenticalWithoutFormat => c"Feature 'identical' needs 'format'",
-            Self::Contradiction => c"Features 'identical' and 'assume_different' contradict",
+            Self::IdenticalAndDifferent => {
+                c"Feature 'identical' contradicts 'assume_different', 'start_over' and 'accept_clone'"
+            }
+            Self::SameAndDifferent => {
+                c"Feature 'assume_same' contradicts 'assume_different' and 'start_over'"
+            }
+            Self::DifferentAndOver => c"Features 'assume_different' and 'start_over' contradict",
             Self::CoreArgCount => c"Invalid number of core arguments",
             Self::CoreArgOdd => c"Number of core arguments must be even",
             Self::CoreArgsMissing => c"Fewer core arguments than counted",
@@ -123,16 +165,18 @@ impl Settings {
             0 => &mut self.copy_jobs,
             1 => &mut self.copy_size,
             2 => &mut self.copy_rate,
-            _ => &mut self.copy_min_rate,
+            3 => &mut self.copy_min_rate,
+            _ => &mut self.metadata_patience,
         }
     }
 
-    fn values(&self) -> [u32; 4] {
+    fn values(&self) -> [u32; 5] {
         [
             self.copy_jobs,
             self.copy_size,
             self.copy_rate,
             self.copy_min_rate,
+            self.metadata_patience,
         ]
     }
 
@@ -188,6 +232,9 @@ fn parse_features<'a>(words: &mut impl Iterator<Item = &'a [u8]>) -> Parsed<'a, 
             b"format" => &mut features.format,
             b"identical" => &mut features.identical,
             b"assume_different" => &mut features.assume_different,
+            b"assume_same" => &mut features.assume_same,
+            b"start_over" => &mut features.start_over,
+            b"accept_clone" => &mut features.accept_clone,
             b"no_copy" => &mut features.no_copy,
             b"no_discard_passdown" => &mut features.no_discard_passdown,
             _ => return Err((BadWord::UnknownFeature, Some(word))),
@@ -196,13 +243,10 @@ fn parse_features<'a>(words: &mut impl Iterator<Item = &'a [u8]>) -> Parsed<'a, 
             return Err((BadWord::DuplicateFeature, Some(word)));
         }
     }
-    if features.identical && !features.format {
-        return Err((BadWord::IdenticalWithoutFormat, None));
+    match features.contradiction() {
+        Some(bad) => Err((bad, None)),
+        None => Ok(features),
     }
-    if features.identical && features.assume_different {
-        return Err((BadWord::Contradiction, None));
-    }
-    Ok(features)
 }
 
 fn parse_core_args<'a>(words: &mut impl Iterator<Item = &'a [u8]>) -> Parsed<'a, Settings> {

@@ -2,9 +2,11 @@
 
 //! Messages: what the engine has read is carried out; what is refused is named in the log.
 
-use super::core::{Core, Desk};
+use super::core::{Core, Desk, DeskGuard};
 use super::metadata;
-use crate::dm::{dm_refuse, dm_warn, noio::NoIo, shared::Owner, word_bytes, Args, Cached};
+use crate::dm::{
+    dm_refuse, dm_warn, lock_interruptible, noio::NoIo, shared::Owner, word_bytes, Args, Cached,
+};
 use crate::engine::{
     machine::MetadataMode,
     maps::Mode,
@@ -17,6 +19,7 @@ use kernel::prelude::*;
 ///
 /// # Errors
 ///
+/// `EINTR`: a signal has come while another message or a hook was waited for.
 /// `EINVAL`: an unknown message, a bad value, a wrong number of words; source and clone are not
 /// identical. `EBUSY`: the device is not suspended, a new table waits to be resumed, or somebody holds
 /// the device or uses what is cached of it. `EALREADY`: a restore runs. `EROFS`: nothing can be
@@ -56,20 +59,7 @@ fn resume_copy(core: &Owner<Core>) -> Result {
 
 fn start_restore(core: &Owner<Core>, force: bool) -> Result {
     let _noio = NoIo::enter();
-    let mut desk = core.desk.lock();
-    let may = core.engine.lock().can_begin_restore(&core.shared);
-    match may {
-        Err(CannotBegin::Already) => {
-            dm_refuse!(core.name, "start_restore: a restore is running");
-            return Err(EALREADY);
-        }
-        Err(CannotBegin::ReadOnly) => {
-            dm_refuse!(core.name, "start_restore: metadata is read-only");
-            return Err(EROFS);
-        }
-        Err(CannotBegin::Unloaded) | Ok(()) => {}
-    }
-    expect_suspended(core, &desk, "start_restore")?;
+    let mut desk = suspended(core, "start_restore", || can_begin_restore(core))?;
     expect_unused(core, force)?;
     let begun = metadata::begin_restore(core, &mut desk);
     drop(desk);
@@ -79,7 +69,29 @@ fn start_restore(core: &Owner<Core>, force: bool) -> Result {
 
 fn assume_identical(core: &Owner<Core>) -> Result {
     let _noio = NoIo::enter();
-    let mut desk = core.desk.lock();
+    let mut desk = suspended(core, "assume_identical", || can_assume_identical(core))?;
+    let assumed = metadata::assume_identical(core, &mut desk);
+    drop(desk);
+    core.raise_events();
+    assumed
+}
+
+fn can_begin_restore(core: &Core) -> Result {
+    let may = core.engine.lock().can_begin_restore(&core.shared);
+    match may {
+        Err(CannotBegin::Already) => {
+            dm_refuse!(core.name, "start_restore: a restore is running");
+            Err(EALREADY)
+        }
+        Err(CannotBegin::ReadOnly) => {
+            dm_refuse!(core.name, "start_restore: metadata is read-only");
+            Err(EROFS)
+        }
+        Err(CannotBegin::Unloaded) | Ok(()) => Ok(()),
+    }
+}
+
+fn can_assume_identical(core: &Core) -> Result {
     if core.shared.maps.state().mode == Mode::Restoring {
         dm_refuse!(core.name, "assume_identical: a restore is running");
         return Err(EBUSY);
@@ -88,11 +100,27 @@ fn assume_identical(core: &Owner<Core>) -> Result {
         dm_refuse!(core.name, "assume_identical: metadata is read-only");
         return Err(EROFS);
     }
-    expect_suspended(core, &desk, "assume_identical")?;
-    let assumed = metadata::assume_identical(core, &mut desk);
-    drop(desk);
-    core.raise_events();
-    assumed
+    Ok(())
+}
+
+/// The desk of a suspended device, for the message `name`, if `may` says that it can be carried out.
+///
+/// Device-mapper takes the live table for as long as a message runs, and a suspend waits for it. So on a
+/// device in use nothing is waited for: the desk may be busy with a device that does not answer.
+fn suspended<'a>(core: &'a Core, name: &str, may: impl Fn() -> Result) -> Result<DeskGuard<'a>> {
+    let in_use = || !core.engine.lock().is_quiesced();
+    let desk = match core.desk.try_lock() {
+        Some(desk) => desk,
+        None if in_use() => {
+            may()?;
+            dm_refuse!(core.name, "{name}: the device must be suspended");
+            return Err(EBUSY);
+        }
+        None => lock_interruptible(&core.desk)?,
+    };
+    may()?;
+    expect_suspended(core, &desk, name)?;
+    Ok(desk)
 }
 
 /// Nobody may go on with the content that the device had: a file system that is mounted has read it

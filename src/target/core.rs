@@ -6,12 +6,14 @@
 //!
 //! 1. `desk`: a mutex, held by whoever does metadata I/O and moves requests on: the worker for as
 //!    long as it runs, and the hooks for suspend, resume and messages. Sleeps, also for I/O.
+//!    Messages wait for it interruptibly, and only on a suspended device.
 //! 2. `engine`: a mutex, held for moments, never across I/O: `dmsetup status` takes it.
 //! 3. `inbox`: a spin lock that disables interrupts, held for moments; the only lock in `map`,
 //!    `end_io` and completions.
 
 use super::copies::Copies;
 use super::identical;
+use super::identity::SAMPLE_BLOCKS;
 use super::memory::KernelMemory;
 use super::report;
 use super::worker;
@@ -21,6 +23,7 @@ use crate::dm::{
     bell::{new_bell, Bell},
     buffer::BlockBuf,
     claims::Claim,
+    dm_info_limited, dm_warn_limited,
     io::{AsyncIo, IoClient, IoDone},
     pm,
     queue::{new_job, Job, Kind, Queue},
@@ -36,6 +39,7 @@ use crate::engine::{
     gather::Gather,
     line::Line,
     machine::{Engine, Shared},
+    retry::Notice,
     sent::Sent,
     settings::Features,
 };
@@ -43,7 +47,7 @@ use ::core::fmt;
 use kernel::{
     new_mutex, new_spinlock_irq,
     prelude::*,
-    sync::{Mutex, SpinLockIrq},
+    sync::{lock::mutex::MutexGuard, Mutex, SpinLockIrq},
 };
 
 /// Results of copies that the worker has not seen yet: there can be no more than copies.
@@ -138,9 +142,13 @@ pub(super) struct Desk {
     pub(super) block: Option<BlockBuf>,
     /// Where the journal block that is being written goes, in blocks.
     pub(super) block_place: u64,
-    /// A checkpoint that waits for the end of a request to the source.
+    /// The checkpoint under way in the worker. What its step writes is in `scratch`, which nobody else uses
+    /// until it is over.
     pub(super) checkpoint: Option<Checkpoint>,
-    /// When that one may be filled.
+    /// When the request to the metadata device that has failed, of the block or the checkpoint, is tried
+    /// again; 0: none.
+    pub(super) try_again_at: u64,
+    /// When the next block may be filled.
     pub(super) gather: Gather,
     /// A source flush of the target's own is under way.
     pub(super) flushing: bool,
@@ -156,7 +164,12 @@ pub(super) struct Desk {
     /// For loading, until that has been done: [`READ_BLOCKS`](super::metadata::READ_BLOCKS). Resume
     /// allocates nothing, since there may be no memory until swap can be written.
     pub(super) reading: Option<BlockBuf>,
+    /// For samples of source and clone.
+    pub(super) sampling: BlockBuf,
 }
+
+/// The desk, held.
+pub(super) type DeskGuard<'a> = MutexGuard<'a, Desk>;
 
 /// Everything that belongs to a table line.
 #[pin_data]
@@ -180,7 +193,7 @@ pub(super) struct Core {
     #[pin]
     pub(super) bell: Bell,
     #[pin]
-    pub(super) engine: Mutex<Engine<KernelMemory>>,
+    pub(super) engine: Mutex<KBox<Engine<KernelMemory>>>,
     #[pin]
     pub(super) desk: Mutex<Desk>,
     /// Synchronous I/O on metadata and clone.
@@ -201,7 +214,7 @@ impl Core {
         (name, table, events, mapped): (MappedName, TableId, Events, MappedDisk),
         devices: Devices,
         shared: Shared<KernelMemory>,
-        engine: Engine<KernelMemory>,
+        engine: KBox<Engine<KernelMemory>>,
         (claim, reading): (Claim, BlockBuf),
     ) -> Result<impl PinInit<Self, Error>> {
         let queue = Queue::new(format_args!("dm-restore/{name}"), Kind::Unbound, 1)?;
@@ -213,6 +226,7 @@ impl Core {
             block: Some(BlockBuf::new(1)?),
             block_place: 0,
             checkpoint: None,
+            try_again_at: 0,
             gather: Gather::default(),
             flushing: false,
             loaded: false,
@@ -220,6 +234,7 @@ impl Core {
             snapshots: pm::snapshots(),
             claim,
             reading: Some(reading),
+            sampling: BlockBuf::new(SAMPLE_BLOCKS)?,
         };
         let features = engine.features;
         Ok(try_pin_init!(Self {
@@ -263,6 +278,11 @@ impl Core {
         !self.features.no_discard_passdown
     }
 
+    /// Whether discards may reach the source.
+    pub(super) fn takes_discards(&self) -> bool {
+        self.passes_discards() && self.devices.source.max_discard_sectors() > 0
+    }
+
     /// The source flush of the target's own has ended. Any context.
     pub(super) fn flush_ended(&self, ok: bool) {
         let mut inbox = self.inbox.lock();
@@ -275,7 +295,12 @@ impl Core {
 
     /// Tells of what has happened: the log, and `dmsetup wait`. Sleeps.
     pub(super) fn raise_events(&self) {
-        let notices = self.engine.lock().take_notices();
+        let mut engine = self.engine.lock();
+        let (notices, notice) = (engine.take_notices(), engine.take_notice());
+        drop(engine);
+        if let Some(notice) = notice {
+            self.log(notice);
+        }
         if notices.is_empty() {
             return;
         }
@@ -297,6 +322,19 @@ impl Core {
         // Its run does not end then, see `worker::run`.
         if pm::in_transition() {
             this.bell.ring();
+        }
+    }
+
+    fn log(&self, notice: Notice) {
+        match notice {
+            Notice::Failing(seconds) => dm_warn_limited!(
+                self.log_limit,
+                self.name,
+                "metadata device fails, tried again for {seconds} s; writes that need a record wait"
+            ),
+            Notice::Works => {
+                dm_info_limited!(self.log_limit, self.name, "metadata device works again");
+            }
         }
     }
 

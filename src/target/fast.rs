@@ -75,6 +75,9 @@ fn route<'b>(
     match plan.route {
         Route::Source => {
             bio.io_mut().sent.to_source(&core.shared);
+            if request.op == plan::Op::Discard {
+                core.shared.note_unstable(Run::new(sector, plan.sectors));
+            }
             bio.remap(&core.devices.source, sector)
         }
         Route::Clone => {
@@ -134,10 +137,19 @@ pub(super) fn end_io<'b>(
     core.shared.probe.done(io.sample, now_ns);
     // What the device itself has failed counts, but for a request that would have had to block.
     let begun = status != Status::AGAIN;
-    if !status.is_ok() && begun && !io.sent.is_flush() {
+    let failed = !status.is_ok() && begun && !io.sent.is_flush();
+    if failed {
         core.shared.count_error(io.sent.is_from_clone());
     }
     io.error = (!status.is_ok()).then_some(status);
+    let op = bio.op();
+    if op == Op::Discard || failed && op != Op::Read {
+        // A write that was sent beside a discard may have come first; one that has failed may land
+        // later.
+        core.shared
+            .note_unstable(Run::new(bio.sector(), u64::from(bio.sectors())));
+    }
+    let io = bio.io_mut();
     let ended = if begun {
         io.sent.ended(&core.shared, status.is_ok())
     } else {

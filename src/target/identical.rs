@@ -10,7 +10,8 @@
 //!
 //! Sleeps. Nothing here is written to a device but what others have left in its page cache.
 
-use super::core::Core;
+use super::core::{Core, Desk};
+use super::identity::Reader;
 use super::metadata::Unusable;
 use super::worker;
 use crate::dm::{
@@ -18,7 +19,7 @@ use crate::dm::{
     dm_refuse, BlockDevice,
 };
 use crate::engine::{
-    format::{fingerprint::Fingerprint, Refusal},
+    format::{samples::Samples, Refusal},
     identical::{Place, Places, PIECE},
 };
 use kernel::prelude::*;
@@ -29,7 +30,7 @@ const HALF: u32 = (PIECE as u32).div_ceil(SECTORS_PER_BLOCK);
 pub(super) const BLOCKS: usize = HALF as usize * 2;
 
 /// Checks that source and clone are the same, as far as samples tell, and that both are there for
-/// good. Returns the clone's fingerprint. `buf` has [`BLOCKS`] blocks.
+/// good. Returns samples of the clone, which the source has, too.
 ///
 /// # Errors
 ///
@@ -38,18 +39,34 @@ pub(super) const BLOCKS: usize = HALF as usize * 2;
 pub(super) fn confirm(
     core: &Core,
     mut places: Places,
-    buf: &mut BlockBuf,
-) -> Result<Fingerprint, Unusable> {
+    desk: &mut Desk,
+) -> Result<Samples, Unusable> {
     settle(core)?;
-    let mut fingerprint = Fingerprint::new(core.devices.clone.sectors());
     while let Some(place) = places.next(&core.shared.maps) {
-        read_both(core, place, buf)?;
-        compare(core, place, buf)?;
-        if let Some(sample) = place.sample {
-            fingerprint.take(sample, buf.block(HALF as usize).ok_or(EIO)?);
-        }
+        read_both(core, place, &mut desk.compared)?;
+        compare(core, place, &desk.compared)?;
     }
-    Ok(fingerprint)
+    same_samples(core, &mut desk.sampling)
+}
+
+/// Samples of the clone. The source must have the same where they lie: ends and places, too.
+fn same_samples(core: &Core, buf: &mut BlockBuf) -> Result<Samples, Unusable> {
+    let wanted = core.engine.lock().clone_wanted(&core.shared);
+    let reader = Reader::of(core);
+    let clone = reader
+        .clone(wanted.items(), buf)
+        .inspect_err(|_| core.shared.count_error(true))?;
+    let source = reader.source(clone.items(), buf);
+    let Some(item) = clone.difference(&source) else {
+        return Ok(clone);
+    };
+    let sectors = item.sectors(core.shared.maps.geometry().length());
+    let (start, end) = (sectors.start(), sectors.end());
+    dm_refuse!(
+        core.name,
+        "source and clone differ in sectors {start} to {end}"
+    );
+    Err(Refusal::NotIdentical.into())
 }
 
 /// Puts on both disks what was written to them.

@@ -5,6 +5,7 @@
 
 use super::core::{Core, Desk, Devices};
 use super::identical::confirm;
+use super::identity;
 use super::pm;
 use super::report;
 use super::roles;
@@ -13,22 +14,23 @@ use crate::dm::{
     buffer::BlockBuf,
     buffer::Span,
     claims::{self, Claim, Conflict},
-    dm_err, dm_info, dm_refuse,
+    dm_info, dm_refuse,
     io::{Durability, IoClient},
-    random, word_text, BlockDevice, Device, MappedName,
+    random,
+    time::{now_ns, sleep_until},
+    word_text, BlockDevice, Device, MappedName,
 };
 use crate::engine::{
-    checkpoint::{Checkpoint, Purpose, Step},
+    checkpoint::{Checkpoint, Progress, Step},
     format::{
         bytes,
-        fingerprint::{Fingerprint, SAMPLES},
-        layout::{Layout, BLANK_BLOCKS, JOURNAL_BLOCKS, SUPERBLOCKS},
+        layout::{Layout, BLANK_BLOCKS, JOURNAL_BLOCKS},
         superblock::Superblock,
-        Block, Refusal, BLOCK_SECTORS,
+        Block, Refusal, BLOCK, BLOCK_SECTORS,
     },
     geometry::Geometry,
     identical::Places,
-    load::check_identity,
+    load::{check_identity, NewMetadata},
     maps::Role,
 };
 use kernel::prelude::*;
@@ -39,9 +41,6 @@ pub(super) const READ_BLOCKS: usize = if BLANK_BLOCKS > JOURNAL_BLOCKS {
 } else {
     JOURNAL_BLOCKS as usize
 };
-
-/// How often a failed write is tried again.
-const RETRIES: u32 = 3;
 
 /// Why metadata cannot be used.
 pub(super) enum Unusable {
@@ -98,7 +97,7 @@ impl Unusable {
     }
 }
 
-type Usable<T> = Result<T, Unusable>;
+pub(super) type Usable<T> = Result<T, Unusable>;
 
 /// Reads `count` blocks from block `place` on to the start of `buf`.
 fn read(io: &IoClient, device: &Device, place: u64, count: u64, buf: &mut BlockBuf) -> Result {
@@ -106,8 +105,8 @@ fn read(io: &IoClient, device: &Device, place: u64, count: u64, buf: &mut BlockB
     io.read(device, sector, buf, Span::blocks(0, count as u32))
 }
 
-/// The superblock of metadata that exists, checked against the table line; `None` if the device is
-/// blank and may be formatted. `buf` has [`READ_BLOCKS`] blocks. The UUID is claimed.
+/// The superblock of metadata that exists, checked against the geometry of the table line; `None` if
+/// the device is blank and may be formatted. `buf` has [`READ_BLOCKS`] blocks. The UUID is claimed.
 pub(super) fn identify(
     io: &IoClient,
     devices: &Devices,
@@ -123,12 +122,8 @@ pub(super) fn identify(
     let (Some(first), Some(second)) = (buf.block(0), buf.block(1)) else {
         return Err(Refusal::Truncated.into());
     };
-    let Some(superblock) = Superblock::choose(first, second)? else {
-        // Generation 1 alone is a format that a crash has interrupted.
-        let interrupted = !bytes::is_zero(second);
-        if !interrupted && !bytes::is_zero(buf) {
-            return Err(Refusal::Foreign.into());
-        }
+    let is_blank = || bytes::is_zero(buf.get(BLOCK.saturating_mul(2)..).unwrap_or(&[]));
+    let Some(superblock) = Superblock::find(first, second, is_blank)? else {
         return if may_format {
             Ok(None)
         } else {
@@ -137,40 +132,8 @@ pub(super) fn identify(
     };
     claim.identify(superblock.uuid)?;
     let needed = Layout::new(geometry.extents()).sectors();
-    check_identity(
-        &superblock,
-        geometry,
-        needed,
-        sectors,
-        devices.clone.sectors(),
-    )?;
-    if fingerprint(io, devices, geometry.length(), buf)? != superblock.clone {
-        return Err(Refusal::CloneContent.into());
-    }
+    check_identity(&superblock, geometry, needed, sectors)?;
     Ok(Some(superblock))
-}
-
-/// Takes the clone's fingerprint, from the `length` sectors that are mapped. Uses the first block
-/// of `buf`.
-fn fingerprint(
-    io: &IoClient,
-    devices: &Devices,
-    length: u64,
-    buf: &mut BlockBuf,
-) -> Result<Fingerprint> {
-    let mut fingerprint = Fingerprint::new(devices.clone.sectors());
-    let span = Span {
-        first: 0,
-        sectors: length.min(BLOCK_SECTORS) as u32,
-    };
-    // What is not read counts as zeros.
-    buf.block_mut(0).ok_or(EIO)?.fill(0);
-    for i in 0..SAMPLES {
-        let sector = Fingerprint::sample_sector(length, i);
-        io.read(&devices.clone, sector, buf, span)?;
-        fingerprint.take(i, buf.block(0).ok_or(EIO)?);
-    }
-    Ok(fingerprint)
 }
 
 /// Loads or formats, at the first resume of a table. Returns what
@@ -201,66 +164,51 @@ fn identify_again(core: &Core, desk: &mut Desk, buf: &mut BlockBuf) -> Usable<Op
 
 fn try_load(core: &Core, desk: &mut Desk, buf: &mut BlockBuf) -> Usable<Option<u64>> {
     if let Some(superblock) = identify_again(core, desk, buf)? {
-        return load_existing(core, superblock, buf);
+        return load_existing(core, desk, superblock, buf);
     }
-    let clone = look_at_clone(core, desk, buf)?;
+    if core.features.identical {
+        // Before the naming: it reads much.
+        confirm(core, Places::anywhere(*core.shared.maps.geometry()), desk)?;
+    }
     // Somebody else may find the same device blank under another name. One goes first, and the other
     // finds what it has formatted.
     let _naming = claims::naming();
     match identify_again(core, desk, buf)? {
-        Some(superblock) => load_existing(core, superblock, buf),
-        None => format(core, desk, clone).map(|()| None),
-    }
-}
-
-/// The clone's fingerprint, for a format. Source and clone must be the same if the table says so.
-fn look_at_clone(core: &Core, desk: &mut Desk, buf: &mut BlockBuf) -> Usable<Fingerprint> {
-    let geometry = core.shared.maps.geometry();
-    if core.features.identical {
-        confirm(core, Places::anywhere(*geometry), &mut desk.compared)
-    } else {
-        Ok(fingerprint(
-            &core.io,
-            &core.devices,
-            geometry.length(),
-            buf,
-        )?)
+        Some(superblock) => load_existing(core, desk, superblock, buf),
+        None => format(core, desk).map(|()| None),
     }
 }
 
 /// Formats blank metadata.
-fn format(core: &Core, desk: &mut Desk, clone: Fingerprint) -> Usable<()> {
-    let uuid = random::uuid();
-    desk.claim.identify(uuid)?;
+fn format(core: &Core, desk: &mut Desk) -> Usable<()> {
     let identical = core.features.identical;
-    core.engine
-        .lock()
-        .format(&core.shared, uuid, clone, identical);
-    zero_journal(core, desk)?;
-    checkpoint(core, desk, Checkpoint::new(Purpose::Suspended))?;
+    let new = NewMetadata {
+        uuid: random::uuid(),
+        identical,
+        block_size: core.devices.block_size(),
+        clone_sectors: core.devices.clone.sectors(),
+    };
+    desk.claim.identify(new.uuid)?;
+    core.engine.lock().format(&core.shared, &new);
+    // Behind that: the maps say where they are to be taken.
+    let wanted = core.engine.lock().clone_wanted(&core.shared);
+    let clone = identity::Reader::of(core).clone(wanted.items(), &mut desk.sampling)?;
+    core.engine.lock().clone_is(clone);
+    identity::sample_source(core, desk);
+    checkpoint(core, desk, Checkpoint::formatting())?;
     report::formatted(core, identical);
     Ok(())
 }
 
-/// The end of the journal lies behind what was checked to be blank. The first superblock follows
-/// with a flush.
-fn zero_journal(core: &Core, desk: &mut Desk) -> Result {
-    desk.scratch.fill(0);
-    let end = SUPERBLOCKS.saturating_add(JOURNAL_BLOCKS);
-    for place in BLANK_BLOCKS..end {
-        write(core, desk, place, Durability::None)?;
-    }
-    Ok(())
-}
-
 /// Loads metadata that exists. Returns the place of a journal block that a crash has torn.
-fn load_existing(core: &Core, superblock: Superblock, buf: &mut BlockBuf) -> Usable<Option<u64>> {
+fn load_existing(
+    core: &Core,
+    desk: &mut Desk,
+    superblock: Superblock,
+    buf: &mut BlockBuf,
+) -> Usable<Option<u64>> {
     let torn = read_all(core, superblock, buf)?;
-    if core.features.assume_different {
-        let were = core.shared.maps.count(Role::Cdm);
-        core.engine.lock().assume_different(&core.shared)?;
-        report::assumed_different(core, were);
-    }
+    identity::check_loaded(core, desk, buf)?;
     if torn.is_some() {
         dm_info!(core.name, "the last journal block was torn by a crash");
     }
@@ -322,24 +270,63 @@ fn load_maps(core: &Core, buf: &mut BlockBuf) -> Usable<()> {
     Ok(())
 }
 
-/// Writes the scratch block to `place`, in blocks. A failed write is tried again.
-fn write(core: &Core, desk: &Desk, place: u64, durability: Durability) -> Result {
-    let sector = place.saturating_mul(BLOCK_SECTORS);
-    let span = Span::whole(&desk.scratch);
-    let device = &core.devices.metadata;
-    let mut tries = 0u32;
+/// Writes the durable state beside the old one and makes it count, while no request of the host's is
+/// in flight. For hooks: sleeps between attempts, for as long as the engine allows.
+pub(super) fn checkpoint(core: &Core, desk: &mut Desk, mut checkpoint: Checkpoint) -> Result {
     loop {
-        let write = || {
-            core.io
-                .write(device, sector, &desk.scratch, span, durability)
+        match advance(core, desk, &mut checkpoint)? {
+            Advance::Done => return Ok(()),
+            Advance::Waits => worker::take_ended(core, desk),
+            Advance::Again(at) => wait_for_attempt(core, at),
+            Advance::Failed => return Err(EIO),
+        }
+    }
+}
+
+/// A request has failed; the log says so while the next attempt is waited for.
+pub(super) fn wait_for_attempt(core: &Core, at: u64) {
+    core.raise_events();
+    sleep_until(at);
+}
+
+/// How far a checkpoint has come.
+pub(super) enum Advance {
+    /// It is durable.
+    Done,
+    /// It waits for the end of a request to the source.
+    Waits,
+    /// A step has failed, and is done again at this time. Until then nothing else may use the scratch
+    /// block.
+    Again(u64),
+    /// It has failed for good.
+    Failed,
+}
+
+/// Goes on with a checkpoint as far as it comes.
+pub(super) fn advance(
+    core: &Core,
+    desk: &mut Desk,
+    checkpoint: &mut Checkpoint,
+) -> Result<Advance> {
+    if pm::expect_as_left(core, desk).is_err() {
+        checkpoint.give_up(&mut *core.engine.lock(), &core.shared);
+        return Ok(Advance::Failed);
+    }
+    loop {
+        let block = desk.scratch.block_mut(0).ok_or(EIO)?;
+        let step = checkpoint.next(&mut **core.engine.lock(), &core.shared, block);
+        let done = match step {
+            Step::Write(place) => write(core, desk, place, Durability::None),
+            Step::WriteFua(place) => flushing(core, || write(core, desk, place, Durability::Fua)),
+            Step::Flush => flushing(core, || core.io.flush(&core.devices.metadata)),
+            Step::Wait => return Ok(Advance::Waits),
+            Step::Done => return Ok(Advance::Done),
         };
-        let written = match durability {
-            Durability::Fua => flushing(core, write),
-            _ => write(),
-        };
-        tries = tries.saturating_add(1);
-        if counted(core, written).is_ok() || tries > RETRIES {
-            return written;
+        let mut engine = core.engine.lock();
+        match checkpoint.done(&mut *engine, &core.shared, done.is_ok(), now_ns()) {
+            Progress::Next => {}
+            Progress::Again(at) => return Ok(Advance::Again(at)),
+            Progress::Failed => return Ok(Advance::Failed),
         }
     }
 }
@@ -353,11 +340,6 @@ pub(super) fn flushing(core: &Core, request: impl FnOnce() -> Result) -> Result 
     done
 }
 
-/// Counts a request to the metadata device if it has failed.
-fn counted(core: &Core, result: Result) -> Result {
-    result.inspect_err(|_| core.engine.lock().count_metadata_error())
-}
-
 /// Reads a block into the scratch block.
 pub(super) fn read_scratch<'a>(core: &Core, desk: &'a mut Desk, place: u64) -> Result<&'a Block> {
     let read = read(
@@ -367,60 +349,17 @@ pub(super) fn read_scratch<'a>(core: &Core, desk: &'a mut Desk, place: u64) -> R
         1,
         &mut desk.scratch,
     );
-    counted(core, read)?;
+    read.inspect_err(|_| core.engine.lock().count_metadata_error())?;
     desk.scratch.block(0).ok_or(EIO)
 }
 
-/// Writes the durable state beside the old one and makes it count, while no request of the host's is
-/// in flight.
-pub(super) fn checkpoint(core: &Core, desk: &mut Desk, mut checkpoint: Checkpoint) -> Result {
-    while go_on(core, desk, &mut checkpoint)? == Progress::Waits {
-        worker::take_ended(core, desk);
-    }
-    Ok(())
-}
-
-/// How far a checkpoint has come.
-#[derive(PartialEq, Eq)]
-pub(super) enum Progress {
-    /// It waits for the end of a request to the source.
-    Waits,
-    /// It is durable.
-    Done,
-}
-
-/// Goes on with a checkpoint as far as it comes.
-pub(super) fn go_on(core: &Core, desk: &mut Desk, checkpoint: &mut Checkpoint) -> Result<Progress> {
-    let result = pm::expect_as_left(core, desk).and_then(|()| all_steps(core, desk, checkpoint));
-    if result.is_err() {
-        let mut engine = core.engine.lock();
-        engine.checkpoint_failed(&core.shared, checkpoint);
-        let mode = engine.metadata_mode();
-        drop(engine);
-        dm_err!(
-            core.name,
-            "checkpoint failed, metadata mode {} until it is loaded again",
-            mode.name()
-        );
-    }
-    result
-}
-
-fn all_steps(core: &Core, desk: &mut Desk, checkpoint: &mut Checkpoint) -> Result<Progress> {
-    loop {
-        let block = desk.scratch.block_mut(0).ok_or(EIO)?;
-        let step = checkpoint.next(&mut *core.engine.lock(), &core.shared, block);
-        match step {
-            Step::Write(place) => write(core, desk, place, Durability::None)?,
-            Step::WriteFua(place) => write(core, desk, place, Durability::Fua)?,
-            Step::Flush => {
-                let flushed = flushing(core, || core.io.flush(&core.devices.metadata));
-                counted(core, flushed)?;
-            }
-            Step::Wait => return Ok(Progress::Waits),
-            Step::Done => return Ok(Progress::Done),
-        }
-    }
+/// Writes the scratch block to `place`, in blocks.
+fn write(core: &Core, desk: &Desk, place: u64, durability: Durability) -> Result {
+    let sector = place.saturating_mul(BLOCK_SECTORS);
+    let span = Span::whole(&desk.scratch);
+    let device = &core.devices.metadata;
+    core.io
+        .write(device, sector, &desk.scratch, span, durability)
 }
 
 /// Begins a restore: one superblock.
@@ -433,11 +372,11 @@ pub(super) fn begin_restore(core: &Core, desk: &mut Desk) -> Result {
     Ok(())
 }
 
-/// The clone has just been made: the delta map becomes empty, and the clone's fingerprint is another.
-/// Nothing has changed if that is not believed; the reason is in the log.
+/// The clone has just been made: the delta map becomes empty, and samples are taken anew. Nothing has
+/// changed if that is not believed; the reason is in the log.
 pub(super) fn assume_identical(core: &Core, desk: &mut Desk) -> Result {
     let places = Places::touched(&core.shared.maps);
-    let clone = confirm(core, places, &mut desk.compared).map_err(|unusable| {
+    let clone = confirm(core, places, desk).map_err(|unusable| {
         // What cannot be read or written is in the log already.
         if let Unusable::Refused(refusal) = &unusable {
             let reason = word_text(refusal.reason());
@@ -447,6 +386,7 @@ pub(super) fn assume_identical(core: &Core, desk: &mut Desk) -> Result {
     })?;
     let were = core.shared.maps.count(Role::Cdm);
     let identical = core.engine.lock().assume_identical(&core.shared, clone);
+    identity::sample_source(core, desk);
     checkpoint(core, desk, identical)?;
     report::assumed_identical(core, were);
     Ok(())

@@ -11,6 +11,7 @@
 //! | suspend and resume | [`suspend`] |
 //! | load, format, checkpoint | [`metadata`] |
 //! | are source and clone the same? | [`identical`] |
+//! | which device is which | [`identity`] |
 //! | messages | [`control`] |
 //! | the machine's sleep | [`pm`] |
 //! | what the log says | [`report`] |
@@ -20,6 +21,7 @@ mod copies;
 mod core;
 mod fast;
 mod identical;
+mod identity;
 mod limits;
 mod memory;
 mod metadata;

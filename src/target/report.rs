@@ -187,6 +187,11 @@ fn metadata_mode(core: &Core, mode: MetadataMode) {
         MetadataMode::Fail => "all writes fail until the table is loaded again",
     };
     dm_err!(core.name, "metadata mode {name} ({device}): {what}");
+    dm_err!(
+        core.name,
+        "to go on make the metadata device work, load the table again and resume; \
+         if a file system has stopped unmount it first, or suspend with --nolockfs"
+    );
 }
 
 /// A copy has failed. `under_way`: its extents, and the sectors of the piece that has failed.

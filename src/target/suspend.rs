@@ -14,6 +14,7 @@
 //! message, `preresume` again, or the destructor. Only `resume` means that all lines have succeeded.
 
 use super::core::{Core, Desk};
+use super::identity;
 use super::metadata;
 use super::report;
 use super::roles;
@@ -23,6 +24,7 @@ use crate::dm::{
     dm_refuse,
     noio::NoIo,
     shared::{Owner, Ref},
+    time::{now_ns, sleep_until},
     word_text,
 };
 use crate::engine::{
@@ -38,7 +40,9 @@ use kernel::prelude::*;
 const ROUNDS: u32 = 3;
 
 pub(super) fn presuspend(core: &Owner<Core>) {
-    core.engine.lock().quiesce(true);
+    let mut engine = core.engine.lock();
+    engine.quiesce(true);
+    engine.set_suspending(Some(now_ns()));
 }
 
 pub(super) fn postsuspend(core: &Owner<Core>) {
@@ -47,10 +51,14 @@ pub(super) fn postsuspend(core: &Owner<Core>) {
     drain(&this);
     let mut desk = core.desk.lock();
     desk.active = false;
-    if desk.loaded && core.engine.lock().metadata_mode() == MetadataMode::ReadWrite {
-        for _ in 0..ROUNDS {
+    for _ in 0..ROUNDS {
+        if desk.loaded {
             commit_all(core, &mut desk);
         }
+    }
+    // Not behind a block that was given up: it may be on the device, where the journal is to be empty.
+    if desk.loaded && core.engine.lock().metadata_mode() == MetadataMode::ReadWrite {
+        identity::sample_source(core, &mut desk);
         // A failure is logged, and the metadata is read-only then.
         let _ = metadata::checkpoint(core, &mut desk, Checkpoint::new(Purpose::Suspended));
     }
@@ -72,6 +80,9 @@ fn drain(core: &Ref<Core>) {
         if !busy {
             return;
         }
+        let at = desk.try_again_at;
+        drop((engine, desk));
+        sleep_until(at);
     }
 }
 
@@ -109,8 +120,15 @@ fn write_now(core: &Core, desk: &Desk, place: u64) {
             .io
             .write(device, sector, &desk.scratch, span, Durability::Fua)
             .is_ok();
-        if core.engine.lock().commit_written(&core.shared, ok) == Written::Done {
-            return;
+        // Bound to a name, so that the lock is not held during the pause.
+        let written = core
+            .engine
+            .lock()
+            .commit_written(&core.shared, ok, now_ns());
+        match written {
+            Written::Done => return,
+            Written::Again(at) => metadata::wait_for_attempt(core, at),
+            Written::Waiting => {}
         }
     }
 }
@@ -164,6 +182,7 @@ fn take_up_again(core: &Core, desk: &mut Desk) {
         // true: that is no reason to hold up the host's reads.
         let _ = metadata::checkpoint(core, desk, Checkpoint::activation(None));
     }
+    core.engine.lock().go_on(&core.shared);
 }
 
 pub(super) fn resume(core: &Owner<Core>) {
@@ -186,7 +205,10 @@ pub(super) fn presuspend_undo(core: &Owner<Core>) {
 
 /// Lets the background go on.
 fn go_on(core: &Owner<Core>) {
-    core.engine.lock().quiesce(false);
+    let mut engine = core.engine.lock();
+    engine.quiesce(false);
+    engine.set_suspending(None);
+    drop(engine);
     core.raise_events();
     core.job.enqueue(&core.share());
 }

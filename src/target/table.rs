@@ -4,12 +4,13 @@
 //! has its own reason; the figures are in the log. Nothing is written here.
 
 use super::core::{Core, Devices};
+use super::identity::Reader;
 use super::memory::KernelMemory;
 use super::metadata::{self, READ_BLOCKS};
 use super::roles;
 use crate::dm::{
     buffer::BlockBuf, claims::Claim, dm_refuse, io::IoClient, shared::Owner, word_bytes, Args,
-    BlockDevice, Device, Disks, ReadOnlyDevice, Setup,
+    BlockDevice, Device, Disks, Events, MappedDisk, MappedName, ReadOnlyDevice, Setup, TableId,
 };
 use crate::engine::{
     cache::Cache,
@@ -17,6 +18,7 @@ use crate::engine::{
     geometry::{Geometry, MAX_EXTENTS},
     line::{BadLine, Line},
     machine::{Engine, Shared},
+    settings::{Features, Settings},
 };
 use kernel::prelude::*;
 
@@ -60,11 +62,9 @@ pub(super) fn construct(setup: &mut Setup<'_>, args: Args<'_>) -> Result<Owner<C
     check_devices(setup, &devices, &geometry)?;
     check_block_size(setup, devices.block_size())?;
     let mut reading = BlockBuf::new(READ_BLOCKS)?;
-    let (claim, uuid) = check_metadata(setup, &devices, &geometry, features.format, &mut reading)?;
+    let (claim, uuid) = check_metadata(setup, &devices, &geometry, &features, &mut reading)?;
     declare(setup, &devices, features.no_discard_passdown);
-    let no_memory = |_| ENOMEM;
-    let shared = Shared::<KernelMemory>::new(geometry).map_err(no_memory)?;
-    let mut engine = Engine::new(geometry, features, settings).map_err(no_memory)?;
+    let mut engine = new_engine(geometry, features, settings)?;
     engine.cache = common_cache(&devices);
     engine.identified(uuid.unwrap_or_default());
     let identity = (
@@ -74,6 +74,30 @@ pub(super) fn construct(setup: &mut Setup<'_>, args: Args<'_>) -> Result<Owner<C
         setup.mapped_disk(),
     );
     let load = (claim, reading);
+    build(identity, devices, engine, load)
+}
+
+/// The engine is large, and a kernel stack is not: it is built apart from what reads the devices.
+#[inline(never)]
+fn new_engine(
+    geometry: Geometry,
+    features: Features,
+    settings: Settings,
+) -> Result<KBox<Engine<KernelMemory>>> {
+    let engine = Engine::new(geometry, features, settings).map_err(|_| ENOMEM)?;
+    Ok(KBox::new(engine, GFP_KERNEL)?)
+}
+
+/// For the same reason.
+#[inline(never)]
+fn build(
+    identity: (MappedName, TableId, Events, MappedDisk),
+    devices: Devices,
+    engine: KBox<Engine<KernelMemory>>,
+    load: (Claim, BlockBuf),
+) -> Result<Owner<Core>> {
+    let geometry = engine.geometry();
+    let shared = Shared::<KernelMemory>::new(geometry).map_err(|_| ENOMEM)?;
     Owner::new(Core::new(identity, devices, shared, engine, load)?)
 }
 
@@ -203,13 +227,26 @@ fn check_metadata(
     setup: &mut Setup<'_>,
     devices: &Devices,
     geometry: &Geometry,
-    may_format: bool,
+    features: &Features,
     buf: &mut BlockBuf,
 ) -> Result<(Claim, Option<[u8; 16]>)> {
     let mut claim = roles::claim(setup, devices)?;
     let io = IoClient::new()?;
-    match metadata::identify(&io, devices, geometry, may_format, buf, &mut claim) {
-        Ok(superblock) => Ok((claim, superblock.map(|superblock| superblock.uuid))),
+    let reader = Reader {
+        name: setup.name(),
+        io: &io,
+        devices,
+        length: geometry.length(),
+    };
+    let identified = metadata::identify(&io, devices, geometry, features.format, buf, &mut claim);
+    let checked = identified.and_then(|superblock| match superblock {
+        Some(superblock) => reader
+            .check_line(&superblock, features, buf)
+            .map(|()| Some(superblock.uuid)),
+        None => Ok(None),
+    });
+    match checked {
+        Ok(uuid) => Ok((claim, uuid)),
         Err(unusable) => {
             unusable.tell(setup.name());
             setup.fail(unusable.reason(), unusable.error())

@@ -4,18 +4,19 @@
 //!
 //! One job on a queue of its own; it never runs twice at once. Each run goes through the steps of
 //! [`round`] in order, until nothing is left to do now. It waits for metadata I/O of a checkpoint only,
-//! which needs nothing from it. What happens meanwhile is left in the inbox and makes it run again.
+//! which needs nothing from it, but not between the attempts of a request that fails. What happens
+//! meanwhile is left in the inbox and makes it run again.
 //!
 //! While the machine goes to sleep a run goes on with further rounds instead, until what it has begun
 //! has ended: the freezer waits for it, see [`pm`](super::pm).
 
 use super::core::{Core, Desk, COMMIT, FLUSH};
-use super::metadata::{self, Progress};
+use super::metadata::{self, Advance};
 use super::report;
 use super::Restore;
 use crate::dm::{
-    buffer::Span, dm_err_limited, dm_warn, io::Durability, noio::NoIo, pm, shared::Ref,
-    time::now_ns, Bio, BioList, Status,
+    buffer::Span, dm_err_limited, io::Durability, noio::NoIo, pm, shared::Ref, time::now_ns, Bio,
+    BioList, Status,
 };
 use crate::engine::{
     checkpoint::{Checkpoint, Purpose},
@@ -68,9 +69,9 @@ fn round(core: &Ref<Core>) -> Round {
     take_commit(core, &mut desk);
     admit(core, &mut desk);
     gather(core, &mut desk);
-    commit(core, &mut desk);
+    let wake_at = commit(core, &mut desk);
     settle(core, &mut desk);
-    let wake_at = flush(core, &mut desk).min(copy(core, &desk));
+    let wake_at = wake_at.min(flush(core, &mut desk)).min(copy(core, &desk));
     let engine = core.engine.lock();
     let in_flight = desk.flushing || engine.is_copying() || engine.is_committing();
     let busy = in_flight || desk.checkpoint.is_some();
@@ -178,28 +179,16 @@ fn fail_waiting(desk: &mut Desk, extents: Run) {
 /// The journal block is written, or has to be written again.
 fn take_commit(core: &Ref<Core>, desk: &mut Desk) {
     let commit = core.inbox.lock().commit.take();
-    let Some((ok, buf)) = commit else {
-        let believed = core.engine.lock().commit_believed(&core.shared);
-        if believed == Written::Again {
-            write_block(core, desk);
-        }
-        return;
-    };
-    desk.block = buf;
     let mut engine = core.engine.lock();
-    desk.gather.written(now_ns(), engine.touches_waiting());
-    let written = engine.commit_written(&core.shared, ok);
-    drop(engine);
-    if written == Written::Again {
-        write_block(core, desk);
-    }
-    if !ok {
-        let mode = core.engine.lock().metadata_mode();
-        dm_warn!(
-            core.name,
-            "journal write failed, metadata mode {}",
-            mode.name()
-        );
+    let written = if let Some((ok, buf)) = commit {
+        desk.block = buf;
+        desk.gather.written(now_ns(), engine.touches_waiting());
+        engine.commit_written(&core.shared, ok, now_ns())
+    } else {
+        engine.commit_believed(&core.shared)
+    };
+    if let Written::Again(at) = written {
+        desk.try_again_at = at.max(1);
     }
 }
 
@@ -263,22 +252,28 @@ fn gather(core: &Ref<Core>, desk: &mut Desk) {
     }
 }
 
-/// Writes the next journal block, and makes checkpoints.
-fn commit(core: &Ref<Core>, desk: &mut Desk) {
+/// Writes the next journal block, and makes checkpoints. Returns when to look again.
+fn commit(core: &Ref<Core>, desk: &mut Desk) -> u64 {
     if !desk.active {
-        return;
+        return u64::MAX;
     }
-    if let Some(checkpoint) = desk.checkpoint.take() {
-        checkpoint_goes_on(core, desk, checkpoint);
+    if desk.try_again_at > now_ns() {
+        return desk.try_again_at;
     }
-    if desk.checkpoint.is_none() && desk.block.is_some() {
-        if let Some(checkpoint) = super::pm::begin_anew(core, desk) {
-            checkpoint_goes_on(core, desk, checkpoint);
+    let failed = ::core::mem::take(&mut desk.try_again_at) > 0;
+    if failed && desk.checkpoint.is_none() {
+        write_block(core, desk);
+        return u64::MAX;
+    }
+    if desk.checkpoint.is_none() && !core.engine.lock().is_committing() {
+        desk.checkpoint = super::pm::begin_anew(core, desk);
+    }
+    loop {
+        if let Some(wake_at) = advance_checkpoint(core, desk) {
+            return wake_at;
         }
-    }
-    while desk.checkpoint.is_none() {
         let Some(block) = desk.block.as_mut().and_then(|buf| buf.block_mut(0)) else {
-            return;
+            return u64::MAX;
         };
         let mut engine = core.engine.lock();
         let next = engine.next_commit(&core.shared, block);
@@ -287,23 +282,37 @@ fn commit(core: &Ref<Core>, desk: &mut Desk) {
         match next {
             Commit::Write(place) => {
                 desk.block_place = place;
-                return write_block(core, desk);
+                write_block(core, desk);
+                return u64::MAX;
             }
-            Commit::Nothing if !due => return,
+            Commit::Nothing if !due => return u64::MAX,
             Commit::Nothing | Commit::Checkpoint => {
-                checkpoint_goes_on(core, desk, Checkpoint::new(Purpose::Running));
+                desk.checkpoint = Some(Checkpoint::new(Purpose::Running));
             }
         }
     }
 }
 
-/// Makes a checkpoint, or goes on with one. What it waits for makes the worker run.
-fn checkpoint_goes_on(core: &Ref<Core>, desk: &mut Desk, mut checkpoint: Checkpoint) {
-    match metadata::go_on(core, desk, &mut checkpoint) {
-        Ok(Progress::Waits) => desk.checkpoint = Some(checkpoint),
-        Ok(Progress::Done) => {}
-        // Who waits is to hear of it.
-        Err(_) => wake(core),
+/// Goes on with the checkpoint under way. Returns when to look again, if it is not over or has failed.
+/// What it waits for makes the worker run.
+fn advance_checkpoint(core: &Ref<Core>, desk: &mut Desk) -> Option<u64> {
+    let mut checkpoint = desk.checkpoint.take()?;
+    match metadata::advance(core, desk, &mut checkpoint) {
+        Ok(Advance::Done) => None,
+        Ok(Advance::Waits) => {
+            desk.checkpoint = Some(checkpoint);
+            Some(u64::MAX)
+        }
+        Ok(Advance::Again(at)) => {
+            desk.checkpoint = Some(checkpoint);
+            desk.try_again_at = at;
+            Some(at)
+        }
+        Ok(Advance::Failed) | Err(_) => {
+            // Those who wait for a record are to be told.
+            wake(core);
+            Some(u64::MAX)
+        }
     }
 }
 

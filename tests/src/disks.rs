@@ -21,6 +21,9 @@ pub const METADATA_SECTORS: u64 = 4 * GIB;
 /// Behind the pool the first and the last so many sectors of each GiB are stamped.
 const EDGE: u64 = 128;
 
+/// The disk of memory, if there is one.
+const MEMORY: &str = "/dev/ram0";
+
 /// Whether source and clone have a stamp at `sector` of the disk from the start; else zeros.
 pub fn is_stamped(sector: u64) -> bool {
     sector < POOL || (sector >= GIB && !(EDGE..GIB - EDGE).contains(&(sector % GIB)))
@@ -117,15 +120,26 @@ pub struct Part {
     pub start: u64,
     /// Its length in sectors.
     pub sectors: u64,
+    /// It lies on a disk of memory instead, at the same sectors.
+    pub in_memory: bool,
 }
 
 impl Part {
+    /// Path of the disk that it lies on.
+    pub fn path(&self) -> String {
+        if self.in_memory {
+            MEMORY.to_string()
+        } else {
+            self.disk.path(self.blocks)
+        }
+    }
+
     /// Its line in a table of device-mapper, from `at` on.
     pub fn line(&self, at: u64) -> String {
         format!(
             "{at} {} linear {} {}",
             self.sectors,
-            self.disk.path(self.blocks),
+            self.path(),
             self.start
         )
     }
@@ -152,6 +166,7 @@ pub fn take_data(blocks: Blocks, sectors: u64, large: bool) -> Result<(Part, Par
         blocks,
         start,
         sectors,
+        in_memory: false,
     };
     Ok((part(Disk::Source), part(Disk::Clone)))
 }
@@ -165,6 +180,7 @@ pub fn take_metadata(blocks: Blocks, sectors: u64) -> Result<Part> {
         blocks,
         start,
         sectors,
+        in_memory: false,
     })
 }
 

@@ -40,7 +40,7 @@ pub struct Blocks {
 impl Blocks {
     /// Opens the part of the disk that the metadata is on.
     pub fn open(part: &Part) -> Result<Self> {
-        let device = Device::open(&part.disk.path(part.blocks))?;
+        let device = Device::open(&part.path())?;
         Ok(Self {
             device,
             part: part.clone(),
@@ -91,7 +91,7 @@ impl Blocks {
 
     /// The superblock that counts.
     pub fn superblock(&self) -> Result<Superblock> {
-        Superblock::choose(&self.read(0)?, &self.read(1)?)
+        Superblock::find(&self.read(0)?, &self.read(1)?, || true)
             .map_err(|refusal| anyhow!("{refusal:?}"))?
             .context("metadata is not formatted")
     }
@@ -131,7 +131,8 @@ impl Image {
 }
 
 fn recover(image: &Image) -> Result<OnDisk, Refusal> {
-    let superblock = Superblock::choose(image.block(0), image.block(1))?.ok_or(Refusal::Blank)?;
+    let superblock =
+        Superblock::find(image.block(0), image.block(1), || true)?.ok_or(Refusal::Blank)?;
     let geometry = Geometry::new(superblock.length, superblock.extent_sectors)
         .map_err(|_| Refusal::SuperblockInvalid)?;
     let no_memory = |_| Refusal::Truncated;

@@ -3,6 +3,7 @@
 //! Numbers that look random and are the same in each run.
 
 /// A generator (splitmix64).
+#[derive(Clone)]
 pub struct Random(u64);
 
 impl Random {

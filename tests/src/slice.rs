@@ -161,7 +161,7 @@ impl Slice {
     }
 
     fn disk(&self) -> String {
-        self.part.disk.path(self.part.blocks)
+        self.part.path()
     }
 
     fn become_with(&self, sectors: Range<u64>, piece: Piece) -> Result<()> {

@@ -143,7 +143,7 @@ impl Words<'_> {
 mod tests {
     use super::*;
 
-    const LINE: &str = "restoring copying 128 5/16 3 8 2 0 1 0 1 no_copy 8 copy_jobs 4 copy_size 2048 copy_rate 0 copy_min_rate 1024 rw";
+    const LINE: &str = "restoring copying 128 5/16 3 8 2 0 1 0 1 no_copy 10 copy_jobs 4 copy_size 2048 copy_rate 0 copy_min_rate 1024 metadata_patience 30 rw";
 
     #[test]
     fn a_line_is_read_to_its_end_and_no_further() {

@@ -168,7 +168,7 @@ mod tests {
     #[test]
     fn status_line() {
         let line = "0 4194304 restore restoring copying 128 7/32768 3 5 2 0 1 0 1 no_copy \
-                    8 copy_jobs 4 copy_size 2048 copy_rate 0 copy_min_rate 1024 rw";
+                    10 copy_jobs 4 copy_size 2048 copy_rate 0 copy_min_rate 1024 metadata_patience 30 rw";
         let status = Status::parse(line).unwrap();
         assert_eq!(status.mode, "restoring");
         assert_eq!((status.delta, status.extents), (7, 32768));

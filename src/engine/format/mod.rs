@@ -5,10 +5,10 @@
 
 pub mod bytes;
 pub mod event;
-pub mod fingerprint;
 pub mod journal;
 pub mod layout;
 pub mod mapblock;
+pub mod samples;
 pub mod superblock;
 pub mod table;
 
@@ -37,6 +37,8 @@ pub enum Refusal {
     Version,
     /// It uses features that this version does not know.
     Features,
+    /// It was made by an earlier version, before anything was released.
+    Earlier,
     /// A superblock with a good checksum says what cannot be.
     SuperblockInvalid,
     /// Made for another length.
@@ -45,12 +47,14 @@ pub enum Refusal {
     OtherExtentSize,
     /// The metadata device is smaller than the metadata on it.
     Truncated,
-    /// The clone's size is not the one that was recorded.
-    CloneSize,
     /// The clone's content is not the one that was recorded.
     CloneContent,
     /// Source and clone were said to be identical, and differ.
     NotIdentical,
+    /// The source's content is not the one that was recorded.
+    SourceContent,
+    /// Each of source and clone has what was recorded of the other.
+    Exchanged,
     /// A block of the slot table fails its checksum.
     TableDamaged,
     /// The slot table as a whole is not the one that the superblock names.
@@ -78,6 +82,8 @@ pub enum Refusal {
     JournalFinishEarly,
     /// `assume_different` while a restore is under way.
     DifferentWhileRestoring,
+    /// `start_over` while none is.
+    StartOverWhileTracking,
 }
 
 impl Refusal {
@@ -90,13 +96,15 @@ impl Refusal {
             Self::SuperblocksDisagree => c"metadata superblocks do not follow one another",
             Self::Version => c"metadata format version is not supported",
             Self::Features => c"metadata uses unknown features",
+            Self::Earlier => c"metadata was made by an earlier version, which is not supported",
             Self::SuperblockInvalid => c"metadata superblock is invalid",
             Self::OtherLength => c"metadata was made for another length",
             Self::OtherExtentSize => c"metadata was made for another extent size",
             Self::Truncated => c"metadata device is smaller than its metadata",
-            Self::CloneSize => c"clone is not of the recorded size",
             Self::CloneContent => c"clone does not have the recorded content",
             Self::NotIdentical => c"source and clone are not identical",
+            Self::SourceContent => c"source does not have the recorded content",
+            Self::Exchanged => c"source and clone are exchanged",
             Self::TableDamaged => c"metadata slot table is damaged",
             Self::TableMismatch => c"metadata slot table is not the one the superblock names",
             Self::TableInvalid => c"metadata slot table is invalid",
@@ -110,6 +118,7 @@ impl Refusal {
             Self::JournalInvalid => c"metadata journal has an invalid event",
             Self::JournalFinishEarly => c"metadata journal finishes a restore too early",
             Self::DifferentWhileRestoring => c"assume_different is refused while restoring",
+            Self::StartOverWhileTracking => c"start_over is refused while tracking",
         }
     }
 }

@@ -9,11 +9,16 @@ use super::super::checksum::crc32c;
 use super::super::geometry::Geometry;
 use super::super::maps::Mode;
 use super::bytes::{self, get_u32, get_u64, put_u32, put_u64};
-use super::fingerprint::{Fingerprint, SAMPLES};
-use super::{Block, Refusal};
+use super::samples::{Samples, Unstable};
+use super::{Block, Refusal, BLOCK};
 
 const MAGIC: [u8; 16] = *b"dm-restore meta\n";
 const VERSION: u32 = 1;
+/// Incompatible feature: content is told apart by xxh64, with ends and places. Every superblock has
+/// it.
+const SAMPLED_BY_XXH64: u32 = 1;
+/// The smallest logical block, in bytes.
+const SECTOR: u32 = 512;
 /// Where its checksum is: the end of the first sector.
 const CRC: usize = 508;
 
@@ -21,6 +26,19 @@ const FLAG_CLEAN: u32 = 1;
 const FLAG_SWAPPED: u32 = 2;
 const FLAG_RESTORING: u32 = 4;
 const FLAGS: u32 = FLAG_CLEAN | FLAG_SWAPPED | FLAG_RESTORING;
+
+/// Where the samples are.
+const CLONE_SPREAD: usize = 112;
+const CLONE_SAMPLES: usize = 240;
+const SOURCE_SAMPLES: usize = 328;
+const BLOCK_SIZE: usize = 416;
+/// Which were taken: a byte for the clone, one for the source.
+const TAKEN: usize = 420;
+const TAKEN_MASK: u32 = 0xff;
+const TAKEN_OF_SOURCE: u32 = 8;
+/// What was unstable: three bits behind these.
+const UNSTABLE: u32 = 16;
+const UNSTABLE_MASK: u32 = 7;
 
 /// A superblock.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -51,8 +69,17 @@ pub struct Superblock {
     pub table_crc: u32,
     /// Extents to restore when the restore began.
     pub begun_with: u64,
-    /// The clone.
-    pub clone: Fingerprint,
+    /// The largest logical block size of source and clone at format, in bytes: what the mapped device
+    /// has for good.
+    pub block_size: u32,
+    /// The clone's size in sectors when it was looked at last.
+    pub clone_sectors: u64,
+    /// What the clone holds.
+    pub clone: Samples,
+    /// What the source held at the last clean suspend.
+    pub source: Samples,
+    /// What may change by itself there.
+    pub unstable: Unstable,
 }
 
 impl Superblock {
@@ -61,7 +88,7 @@ impl Superblock {
         block.fill(0);
         bytes::put(block, 0, &MAGIC);
         put_u32(block, 16, VERSION);
-        put_u32(block, 20, 0); // no incompatible features yet
+        put_u32(block, 20, SAMPLED_BY_XXH64);
         bytes::put(block, 24, &self.uuid);
         put_u64(block, 40, self.length);
         put_u64(block, 48, self.extent_sectors);
@@ -73,12 +100,21 @@ impl Superblock {
         put_u32(block, 88, self.table_area as u32);
         put_u32(block, 92, self.table_crc);
         put_u64(block, 96, self.begun_with);
-        put_u64(block, 104, self.clone.sectors);
-        for (i, sample) in self.clone.samples.iter().enumerate() {
-            put_u32(block, sample_at(i), *sample);
-        }
+        put_u64(block, 104, self.clone_sectors);
+        self.encode_samples(block);
         let crc = checksum(block);
         put_u32(block, CRC, crc);
+    }
+
+    fn encode_samples(&self, block: &mut Block) {
+        self.clone.encode_spread(block, CLONE_SPREAD);
+        let of_clone = self.clone.encode(block, CLONE_SAMPLES);
+        let of_source = self.source.encode(block, SOURCE_SAMPLES);
+        put_u32(block, BLOCK_SIZE, self.block_size);
+        let unstable = self.unstable.to_bits() as u32;
+        let taken =
+            of_clone | of_source.wrapping_shl(TAKEN_OF_SOURCE) | unstable.wrapping_shl(UNSTABLE);
+        put_u32(block, TAKEN, taken);
     }
 
     /// Reads a block: `Ok(None)` if it is not a superblock of this target at all.
@@ -93,14 +129,17 @@ impl Superblock {
         if get_u32(block, 16) != VERSION {
             return Err(Refusal::Version);
         }
-        if get_u32(block, 20) != 0 {
-            return Err(Refusal::Features);
+        match get_u32(block, 20) {
+            SAMPLED_BY_XXH64 => {}
+            0 => return Err(Refusal::Earlier),
+            _ => return Err(Refusal::Features),
         }
         let flags = get_u32(block, 72);
-        let mut samples = [0; SAMPLES];
-        for (i, sample) in samples.iter_mut().enumerate() {
-            *sample = get_u32(block, sample_at(i));
-        }
+        let taken = get_u32(block, TAKEN);
+        let of_source = taken.wrapping_shr(TAKEN_OF_SOURCE);
+        let unstable = taken.wrapping_shr(UNSTABLE);
+        let mut clone = Samples::decode(block, CLONE_SAMPLES, taken & TAKEN_MASK);
+        clone.decode_spread(block, CLONE_SPREAD);
         let superblock = Self {
             uuid: bytes::get(block, 24),
             length: get_u64(block, 40),
@@ -119,26 +158,39 @@ impl Superblock {
             table_area: u64::from(get_u32(block, 88)),
             table_crc: get_u32(block, 92),
             begun_with: get_u64(block, 96),
-            clone: Fingerprint {
-                sectors: get_u64(block, 104),
-                samples,
-            },
+            block_size: get_u32(block, BLOCK_SIZE),
+            clone_sectors: get_u64(block, 104),
+            clone,
+            source: Samples::decode(block, SOURCE_SAMPLES, of_source & TAKEN_MASK),
+            unstable: Unstable::from_bits(u64::from(unstable)),
         };
-        if flags & !FLAGS != 0 || !superblock.possible() {
+        let unknown = flags & !FLAGS != 0 || unstable & !UNSTABLE_MASK != 0;
+        if unknown || !superblock.possible() {
             return Err(Refusal::SuperblockInvalid);
         }
         Ok(Some(superblock))
     }
 
-    /// Chooses between the two blocks of a device. `Ok(None)` means: not formatted, or only
-    /// begun to be; whether the device is blank is for the caller to see.
-    pub fn choose(first: &Block, second: &Block) -> Result<Option<Self>, Refusal> {
+    /// Finds the superblock of a device from its first two blocks. `is_blank` says whether those
+    /// behind them are zero, up to [`BLANK_BLOCKS`](super::layout::BLANK_BLOCKS).
+    ///
+    /// `Ok(None)`: the device is not formatted, or a format was cut off: it may be formatted.
+    pub fn find(
+        first: &Block,
+        second: &Block,
+        is_blank: impl Fn() -> bool,
+    ) -> Result<Option<Self>, Refusal> {
         let pair = (Self::decode(first)?, Self::decode(second)?);
         match pair {
-            (None, None) if bytes::is_zero(first) && bytes::is_zero(second) => Ok(None),
+            (None, None) if bytes::is_zero(first) && bytes::is_zero(second) && is_blank() => {
+                Ok(None)
+            }
             (None, None) => Err(Refusal::Foreign),
-            // Formatting writes generation 1 to the second, then generation 2 to the first.
-            (None, Some(one)) if one.generation == 1 && bytes::is_zero(first) => Ok(None),
+            // Formatting writes generation 1 to the second, then generation 2 to the first. The
+            // first activation writes journal blocks: where there are some, the first is lost.
+            (None, Some(one)) if one.generation == 1 && bytes::is_zero(first) && is_blank() => {
+                Ok(None)
+            }
             (Some(a), Some(b)) => Self::newer(a, b).map(Some),
             _ => Err(Refusal::SuperblockDamaged),
         }
@@ -172,6 +224,19 @@ impl Superblock {
             && self.activation < u64::MAX / 2
             && self.tail < u64::MAX / 2
             && self.begun_with <= geometry.extents()
+            && self.possible_block_size()
+            && self.clone_sectors >= self.length
+            && self.clone.is_of_clone()
+            && self.clone.possible(self.length)
+            && self.source.possible(self.length)
+    }
+
+    fn possible_block_size(&self) -> bool {
+        let divides = |sectors: u64| sectors % u64::from(self.block_size / SECTOR).max(1) == 0;
+        self.block_size.is_power_of_two()
+            && (SECTOR..=BLOCK as u32).contains(&self.block_size)
+            && divides(self.length)
+            && divides(self.extent_sectors)
     }
 
     fn flags(&self) -> u32 {
@@ -184,10 +249,6 @@ impl Superblock {
         };
         clean | swapped | restoring
     }
-}
-
-fn sample_at(i: usize) -> usize {
-    i.saturating_mul(4).saturating_add(112)
 }
 
 fn checksum(block: &Block) -> u32 {

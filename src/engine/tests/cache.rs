@@ -61,7 +61,8 @@ fn a_failed_journal_write_is_a_failed_flush() {
         device.copied(0);
         commit_sent(&mut device);
         let Device { engine, shared, .. } = &mut device;
-        assert_eq!(engine.commit_written(shared, false), Written::Again);
+        let written = engine.commit_written(shared, false, 0);
+        assert!(matches!(written, Written::Again(_)));
         let left = shared.maps.count(Role::Cdm);
         assert_eq!(left, if cache == Cache::Apart { 3 } else { 4 });
         // A write in flight over what is copied again would be lost with it.
@@ -75,7 +76,7 @@ fn the_host_hears_of_an_overwrite_that_was_lost() {
     let mut device = restoring(Cache::Unknown);
     overwritten(&mut device, 1);
     commit_sent(&mut device);
-    device.engine.commit_written(&device.shared, false);
+    device.engine.commit_written(&device.shared, false, 0);
     assert_eq!(device.shared.maps.count(Role::Cdm), 4);
     assert_eq!(flushed(&mut device), Settled::Failed);
 }
@@ -99,7 +100,7 @@ fn a_failed_journal_write_concerns_the_host_on_one_disk_only() {
         let mut device = Device::restoring(0..0);
         device.engine.cache = cache;
         commit_sent(&mut device);
-        device.engine.commit_written(&device.shared, false);
+        device.engine.commit_written(&device.shared, false, 0);
         let failed = flushed(&mut device) == Settled::Failed;
         assert_eq!(failed, cache == Cache::Shared);
     }
@@ -112,7 +113,7 @@ fn a_source_flush_waits_for_a_journal_write() {
     commit_sent(&mut device);
     assert_eq!(flushed(&mut device), Settled::Waiting);
     assert_eq!(device.engine.clears.covered(), 0);
-    let written = device.engine.commit_written(&device.shared, true);
+    let written = device.engine.commit_written(&device.shared, true, 0);
     assert_eq!(written, Written::Done);
     assert_eq!(device.engine.clears.covered(), 1);
 }
@@ -124,15 +125,15 @@ fn a_journal_write_waits_for_source_flushes() {
     let mut own = Sent::own_flush(&device.shared);
     commit_sent(&mut device);
     let Device { engine, shared, .. } = &mut device;
-    assert_eq!(engine.commit_written(shared, true), Written::Waiting);
+    assert_eq!(engine.commit_written(shared, true, 0), Written::Waiting);
     assert_eq!(engine.commit_believed(shared), Written::Waiting);
     own.ended(shared, false);
     assert_eq!(engine.commit_believed(shared), Written::Waiting);
     engine.take_ended(shared, &mut own);
-    assert_eq!(engine.commit_believed(shared), Written::Again);
+    assert_eq!(engine.commit_believed(shared), Written::Again(0));
     assert_eq!(engine.commit_believed(shared), Written::Waiting);
     engine.commit_sent(shared);
-    assert_eq!(engine.commit_written(shared, true), Written::Done);
+    assert_eq!(engine.commit_written(shared, true, 0), Written::Done);
     let prm = shared.maps.view().prm;
     assert!(prm.get(600));
 }
@@ -155,7 +156,7 @@ fn steps(device: &mut Device, checkpoint: &mut Checkpoint) -> (Vec<u64>, Vec<u64
 fn a_checkpoint_whose_blocks_may_be_lost_writes_them_again() {
     let mut device = restoring(Cache::Unknown);
     commit_sent(&mut device);
-    device.engine.commit_written(&device.shared, true);
+    device.engine.commit_written(&device.shared, true, 0);
     let mut own = Sent::own_flush(&device.shared);
     let mut checkpoint = Checkpoint::new(Purpose::Running);
     let (blocks, superblocks, step) = steps(&mut device, &mut checkpoint);

@@ -17,11 +17,12 @@ fn maps(length: u64, extent: u64) -> TestMaps {
 }
 
 fn all(mut places: Places, maps: &TestMaps) -> (Vec<Place>, Vec<Run>) {
-    let mut found = Vec::new();
+    let mut found: Vec<Place> = Vec::new();
     while let Some(place) = places.next(maps) {
         found.push(place);
     }
-    let (samples, pieces): (Vec<_>, Vec<_>) = found.into_iter().partition(|p| p.sample.is_some());
+    let pieces = found.split_off(SPREAD);
+    let samples = found;
     (
         samples,
         pieces.into_iter().map(|place| place.sectors).collect(),
@@ -33,8 +34,8 @@ fn every_sample_is_there_and_lies_on_the_device() {
     for length in [8, 13, 4096, 5000] {
         let maps = maps(length, 8);
         let (samples, pieces) = all(Places::touched(&maps), &maps);
-        let numbers: Vec<_> = samples.iter().filter_map(|place| place.sample).collect();
-        assert_eq!(numbers, (0..SAMPLES).collect::<Vec<_>>());
+        let own = (0..SPREAD).map(|i| Item::Spread(i).sectors(length));
+        assert!(samples.iter().map(|place| place.sectors).eq(own));
         let all = Run::new(0, length);
         assert!(samples.iter().all(|place| all.covers(place.sectors)));
         assert!(pieces.is_empty(), "nothing was touched");

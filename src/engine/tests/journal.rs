@@ -53,10 +53,12 @@ fn a_block_that_is_given_up_has_recorded_nothing() {
     device.engine.touches.gather(Run::one(5)).unwrap();
     assert!(matches!(device.next_commit(), Commit::Write(_)));
     let Device { engine, shared, .. } = &mut device;
-    for _ in 0..RETRIES {
-        assert_eq!(engine.commit_written(shared, false), Written::Again);
+    let mut now = 1;
+    while let Written::Again(at) = engine.commit_written(shared, false, now) {
+        assert!(at > now && engine.is_committing());
+        now = at;
     }
-    assert_eq!(engine.commit_written(shared, false), Written::Done);
+    assert!(!engine.is_committing());
     assert_eq!(engine.metadata_mode(), MetadataMode::ReadOnly);
     assert_eq!((engine.clears.durable(), engine.clears.waiting()), (0, 1));
     assert!(!shared.maps.view().prm.get(5), "the write would go");

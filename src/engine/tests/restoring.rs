@@ -5,11 +5,11 @@
 use crate::checkpoint::Step;
 use crate::clears::{Cause, Clear};
 use crate::format::event::Event;
-use crate::format::fingerprint::Fingerprint;
 use crate::format::journal::Reader;
 use crate::format::{Block, BLOCK};
 use crate::geometry::Geometry;
 use crate::journal::{Commit, Written};
+use crate::load::NewMetadata;
 use crate::machine::{Engine, Shared};
 use crate::maps::{Mode, Role};
 use crate::run::Run;
@@ -34,7 +34,7 @@ impl Device {
         let geometry = Geometry::new(EXTENTS * EXTENT, EXTENT).unwrap();
         let shared = Shared::new(geometry).unwrap();
         let mut engine = Engine::new(geometry, Features::default(), Settings::default()).unwrap();
-        engine.format(&shared, [1; 16], Fingerprint::new(1 << 20), true);
+        engine.format(&shared, &NewMetadata::plain([1; 16], true));
         delta.for_each(|extent| shared.maps.set(Role::Cdm, Run::one(extent)));
         let mut device = Self {
             engine,
@@ -77,7 +77,7 @@ impl Device {
     /// The next journal block is written.
     pub fn commit(&mut self) {
         assert!(matches!(self.next_commit(), Commit::Write(_)));
-        let written = self.engine.commit_written(&self.shared, true);
+        let written = self.engine.commit_written(&self.shared, true, 0);
         assert_eq!(written, Written::Done);
     }
 

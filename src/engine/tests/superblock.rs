@@ -3,12 +3,20 @@
 //! Superblocks: round trip, damage, and the choice between the two.
 
 use super::*;
+use crate::format::samples::{Item, Places, Wanted};
 use crate::format::BLOCK;
 use proptest::prelude::*;
 
 fn superblock(generation: u64) -> Superblock {
-    let mut clone = Fingerprint::new(5000);
-    clone.take(3, b"content");
+    let mut places = Places::default();
+    places.add(17);
+    let mut clone = Samples::default();
+    for item in Wanted::of_clone(places).items() {
+        clone.take(item, b"content");
+    }
+    let mut source = Samples::default();
+    source.take(Item::End(1), b"an end");
+    source.take(Item::Place { slot: 0, block: 4 }, b"a place");
     Superblock {
         uuid: [7; 16],
         length: 4096,
@@ -23,7 +31,14 @@ fn superblock(generation: u64) -> Superblock {
         table_area: 1,
         table_crc: 5,
         begun_with: 30,
+        block_size: 4096,
+        clone_sectors: 5000,
         clone,
+        source,
+        unstable: Unstable {
+            ends: [false, true],
+            any: true,
+        },
     }
 }
 
@@ -31,6 +46,11 @@ fn block(superblock: &Superblock) -> Block {
     let mut block = [0xff; BLOCK];
     superblock.encode(&mut block);
     block
+}
+
+/// On a device that has nothing else.
+fn choose(first: &Block, second: &Block) -> Result<Option<Superblock>, Refusal> {
+    Superblock::find(first, second, || true)
 }
 
 proptest! {
@@ -46,47 +66,38 @@ proptest! {
 #[test]
 fn the_later_one_counts_and_a_bad_one_is_never_passed_over() {
     let (even, odd) = (block(&superblock(8)), block(&superblock(9)));
-    assert_eq!(Superblock::choose(&even, &odd), Ok(Some(superblock(9))));
+    assert_eq!(choose(&even, &odd), Ok(Some(superblock(9))));
     assert_eq!(
-        Superblock::choose(&block(&superblock(10)), &odd),
+        choose(&block(&superblock(10)), &odd),
         Ok(Some(superblock(10)))
     );
+    assert_eq!(choose(&odd, &even), Err(Refusal::SuperblocksDisagree));
     assert_eq!(
-        Superblock::choose(&odd, &even),
-        Err(Refusal::SuperblocksDisagree)
-    );
-    assert_eq!(
-        Superblock::choose(&block(&superblock(12)), &odd),
+        choose(&block(&superblock(12)), &odd),
         Err(Refusal::SuperblocksDisagree)
     );
     let zero = [0; BLOCK];
-    assert_eq!(Superblock::choose(&zero, &zero), Ok(None));
-    assert_eq!(
-        Superblock::choose(&zero, &odd),
-        Err(Refusal::SuperblockDamaged)
-    );
-    assert_eq!(
-        Superblock::choose(&even, &zero),
-        Err(Refusal::SuperblockDamaged)
-    );
-    assert_eq!(
-        Superblock::choose(&[1; BLOCK], &[2; BLOCK]),
-        Err(Refusal::Foreign)
-    );
+    assert_eq!(choose(&zero, &zero), Ok(None));
+    assert_eq!(choose(&zero, &odd), Err(Refusal::SuperblockDamaged));
+    assert_eq!(choose(&even, &zero), Err(Refusal::SuperblockDamaged));
+    assert_eq!(choose(&[1; BLOCK], &[2; BLOCK]), Err(Refusal::Foreign));
     let mut torn = odd;
     torn[100] ^= 1;
-    assert_eq!(
-        Superblock::choose(&even, &torn),
-        Err(Refusal::SuperblockDamaged)
-    );
+    assert_eq!(choose(&even, &torn), Err(Refusal::SuperblockDamaged));
 }
 
 #[test]
 fn an_interrupted_format_is_as_good_as_blank() {
-    assert_eq!(
-        Superblock::choose(&[0; BLOCK], &block(&superblock(1))),
-        Ok(None)
-    );
+    assert_eq!(choose(&[0; BLOCK], &block(&superblock(1))), Ok(None));
+}
+
+/// The first superblock was lost while the first activation was under way.
+#[test]
+fn what_was_in_use_is_no_interrupted_format() {
+    let find = |second: &Block| Superblock::find(&[0; BLOCK], second, || false);
+    let lost = Err(Refusal::SuperblockDamaged);
+    assert_eq!(find(&block(&superblock(1))), lost);
+    assert_eq!(find(&[0; BLOCK]), Err(Refusal::Foreign));
 }
 
 #[test]
@@ -94,6 +105,9 @@ fn later_versions_and_unknown_features_are_refused_as_such() {
     for (at, refusal) in [
         (16, Refusal::Version),
         (20, Refusal::Features),
+        (TAKEN, Refusal::SuperblockInvalid),
+        (TAKEN + 2, Refusal::SuperblockInvalid),
+        (BLOCK_SIZE, Refusal::SuperblockInvalid),
         (72, Refusal::SuperblockInvalid),
     ] {
         let mut changed = block(&superblock(8));
@@ -101,5 +115,31 @@ fn later_versions_and_unknown_features_are_refused_as_such() {
         let crc = checksum(&changed);
         put_u32(&mut changed, CRC, crc);
         assert_eq!(Superblock::decode(&changed), Err(refusal));
+    }
+}
+
+/// Nothing was released that wrote such.
+#[test]
+fn what_an_earlier_version_wrote_is_refused_as_such() {
+    let mut earlier = block(&superblock(8));
+    put_u32(&mut earlier, 20, 0);
+    let crc = checksum(&earlier);
+    put_u32(&mut earlier, CRC, crc);
+    assert_eq!(Superblock::decode(&earlier), Err(Refusal::Earlier));
+}
+
+#[test]
+fn samples_that_cannot_be_are_refused() {
+    let mut behind_the_end = superblock(8);
+    let block = behind_the_end.length / 8;
+    let item = Item::Place { slot: 2, block };
+    behind_the_end.source.take(item, b"a place");
+    let mut too_small = superblock(8);
+    too_small.clone_sectors = too_small.length - 1;
+    let mut half_a_block = superblock(8);
+    half_a_block.length += 1;
+    for bad in [behind_the_end, too_small, half_a_block] {
+        let decoded = Superblock::decode(&self::block(&bad));
+        assert_eq!(decoded, Err(Refusal::SuperblockInvalid));
     }
 }

@@ -392,6 +392,6 @@ fn set(superblock: &mut Superblock, field: Field, value: u64) {
         Field::Chain => superblock.chain = value as u32,
         Field::TableArea => superblock.table_area = value % 3,
         Field::BegunWith => superblock.begun_with = value,
-        Field::CloneSectors => superblock.clone.sectors = value,
+        Field::CloneSectors => superblock.clone_sectors = value,
     }
 }

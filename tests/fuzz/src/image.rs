@@ -3,7 +3,6 @@
 //! A whole metadata device, and how the target loads one.
 
 use dm_restore_engine::cache::Cache;
-use dm_restore_engine::format::fingerprint::Fingerprint;
 use dm_restore_engine::format::layout::{JOURNAL_BLOCKS, SUPERBLOCKS};
 use dm_restore_engine::format::superblock::Superblock;
 use dm_restore_engine::format::{Block, Refusal, BLOCK, BLOCK_SECTORS};
@@ -13,14 +12,6 @@ use dm_restore_engine::machine::{Engine, Shared};
 use dm_restore_engine::settings::{Features, Settings};
 use dm_restore_engine::storage::Heap;
 use std::rc::Rc;
-
-/// Sectors of the clone.
-const CLONE_SECTORS: u64 = 1 << 40;
-
-/// The clone's fingerprint; its content is not looked at here.
-pub fn fingerprint() -> Fingerprint {
-    Fingerprint::new(CLONE_SECTORS)
-}
 
 /// The blocks of a metadata device, as many as the geometry asks for.
 #[derive(Clone)]
@@ -68,18 +59,12 @@ impl Image {
 
     /// Loads, step by step as the target does.
     pub fn load(&self, settings: Settings, different: bool) -> Result<Loaded, Refusal> {
-        let superblock = Superblock::choose(self.block(0), self.block(1))?;
+        let superblock = Superblock::find(self.block(0), self.block(1), || true)?;
         let superblock = superblock.ok_or(Refusal::Blank)?;
         let (mut engine, shared) = unloaded(self.geometry, settings);
         let layout = *engine.layout();
         let sectors = self.blocks.len() as u64 * BLOCK_SECTORS;
-        check_identity(
-            &superblock,
-            &self.geometry,
-            layout.sectors(),
-            sectors,
-            CLONE_SECTORS,
-        )?;
+        check_identity(&superblock, &self.geometry, layout.sectors(), sectors)?;
         engine.adopt(&shared, superblock);
         let (mut crc, mut index) = (0, 0);
         while let Some(place) = engine.table_place(index) {

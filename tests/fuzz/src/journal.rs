@@ -72,6 +72,7 @@ fn settings(from: u8) -> Settings {
         copy_size: [8, 24, 256, 2048][usize::from(from / 8 % 4)],
         copy_rate: 0,
         copy_min_rate: 0,
+        metadata_patience: 1,
     }
 }
 

@@ -4,15 +4,17 @@
 //! that it says, and asserts that these are on the devices. Nothing is said about data here; that
 //! is the simulation's.
 
-use crate::image::{fingerprint, unloaded, Image, Loaded};
+use crate::image::{unloaded, Image, Loaded};
 use arbitrary::Arbitrary;
 use dm_restore_engine::checkpoint::{self, Checkpoint, Purpose};
 use dm_restore_engine::copier::{Copy, CopyResult, BACKGROUND_JOBS, URGENT_JOBS};
 use dm_restore_engine::copying::{Background, CopyOutcome};
 use dm_restore_engine::flushes::{FlushNeed, Settled};
+use dm_restore_engine::format::samples::Samples;
 use dm_restore_engine::format::{Block, BLOCK};
 use dm_restore_engine::geometry::Geometry;
 use dm_restore_engine::journal::{Commit, Written};
+use dm_restore_engine::load::NewMetadata;
 use dm_restore_engine::machine::{Engine, MetadataMode, Shared};
 use dm_restore_engine::maps::{Mode, Role};
 use dm_restore_engine::plan::{plan, Op, Request, Route};
@@ -108,7 +110,8 @@ impl Machine {
     /// A device that was formatted and taken up.
     pub fn format(geometry: Geometry, settings: Settings, uuid: [u8; 16], identical: bool) -> Self {
         let (mut engine, shared) = unloaded(geometry, settings);
-        engine.format(&shared, uuid, fingerprint(), identical);
+        engine.format(&shared, &NewMetadata::plain(uuid, identical));
+        engine.clone_is(Samples::plain());
         let image = Image::blank(geometry, engine.layout().blocks());
         let mut machine = Self::around(engine, shared, image, settings);
         machine.checkpoint(Checkpoint::new(Purpose::Suspended));
@@ -300,7 +303,8 @@ impl Machine {
                 if ok {
                     self.write(place, block.clone());
                 }
-                if self.engine.commit_written(&self.shared, ok) == Written::Again {
+                let written = self.engine.commit_written(&self.shared, ok, self.now);
+                if matches!(written, Written::Again(_)) {
                     self.in_flight.push(InFlight::Commit(place, block));
                 }
             }
@@ -370,7 +374,8 @@ impl Machine {
                 self.checkpoint(begun);
             }
             Meanwhile::AssumeIdentical if self.recordable() && !self.is_restoring() => {
-                let identical = self.engine.assume_identical(&self.shared, fingerprint());
+                let clone = Samples::plain();
+                let identical = self.engine.assume_identical(&self.shared, clone);
                 self.checkpoint(identical);
             }
             Meanwhile::Reload => return self.reload(),
@@ -409,7 +414,7 @@ impl Machine {
                 Commit::Checkpoint => self.checkpoint(Checkpoint::new(Purpose::Running)),
                 Commit::Write(place) => {
                     self.write(place, Rc::new(block));
-                    let written = self.engine.commit_written(&self.shared, true);
+                    let written = self.engine.commit_written(&self.shared, true, 0);
                     assert_eq!(written, Written::Done);
                 }
             }

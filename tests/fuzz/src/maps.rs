@@ -3,8 +3,9 @@
 //! A slot table and map blocks, in a state that is otherwise good. What must come of them is worked
 //! out from the bytes a second time, by the page on the format and not by the engine's own reader.
 
-use crate::image::{fingerprint, unloaded};
+use crate::image::unloaded;
 use arbitrary::{Arbitrary, Result, Unstructured};
+use dm_restore_engine::format::samples::{Samples, Unstable};
 use dm_restore_engine::format::superblock::Superblock;
 use dm_restore_engine::format::{bytes, mapblock, table, Block, Refusal, BLOCK};
 use dm_restore_engine::geometry::Geometry;
@@ -215,6 +216,10 @@ fn superblock(geometry: &Geometry, table: &Block) -> Superblock {
         table_area: 0,
         table_crc: table::chain(0, bytes::get_u32(table, 0)),
         begun_with: geometry.extents(),
-        clone: fingerprint(),
+        block_size: 512,
+        clone_sectors: geometry.length(),
+        clone: Samples::plain(),
+        source: Samples::default(),
+        unstable: Unstable::default(),
     }
 }

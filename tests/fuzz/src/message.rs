@@ -58,6 +58,7 @@ fn check_accepted(settings: &Settings, before: Settings, message: Message<'_>, w
         b"copy_size" => expected.copy_size = value,
         b"copy_rate" => expected.copy_rate = value,
         b"copy_min_rate" => expected.copy_min_rate = value,
+        b"metadata_patience" => expected.metadata_patience = value,
         _ => panic!("no core arg: {key:?}"),
     }
     assert_eq!(*settings, expected);

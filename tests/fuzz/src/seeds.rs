@@ -74,7 +74,7 @@ pub fn table_line() -> Vec<Vec<u8>> {
         "253:0 253:1 253:2 2097152 1 format",
         "m s c 128 2 format identical",
         "m s c 128 1 assume_different 0",
-        "m s c 128 2 no_copy no_discard_passdown 8 copy_jobs 64 copy_size 65536 copy_rate 0 copy_min_rate 4294967295",
+        "m s c 128 2 no_copy no_discard_passdown 10 copy_jobs 64 copy_size 65536 copy_rate 0 copy_min_rate 4294967295 metadata_patience 3600",
         "m s c 256 5 no_copy format no_discard_passdown assume_different identical 2 copy_jobs 1",
         "m s c 100 0",
         "m s c 128 0 3 copy_jobs 1 copy_size",

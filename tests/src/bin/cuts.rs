@@ -10,6 +10,7 @@ use clap::Parser;
 use dm_restore_tests::cuts::campaign::{Campaign, Dose};
 use dm_restore_tests::cuts::machine::Machine;
 use dm_restore_tests::cuts::plan::Life;
+use dm_restore_tests::cuts::style::Style;
 use dm_restore_tests::cuts::tally::Tally;
 use dm_restore_tests::cuts::world::Role;
 use dm_restore_tests::cuts::{check, load, scsi, soak, writers};
@@ -18,12 +19,16 @@ use std::io::BufRead;
 use std::process::ExitCode;
 use xtask::setup::HandedDown;
 
-/// Cuts in each of the two tests that must not find anything.
-const CUTS: u64 = 160;
-const DOSE: Dose = Dose {
+/// What is done in each of the two large tests, and in each of the others.
+const MUCH: Dose = Dose {
     restores: 2,
-    each: 6,
+    each: 3,
     losses: 4,
+};
+const LESS: Dose = Dose {
+    restores: 2,
+    each: 2,
+    losses: 2,
 };
 
 fn main() -> ExitCode {
@@ -47,8 +52,24 @@ fn main() -> ExitCode {
 
 fn suite() -> ExitCode {
     let trials = vec![
-        trial("cuts::blocks_of_512", || survives(1, 0)),
-        trial("cuts::blocks_of_4096", || survives(8, 1)),
+        trial("cuts::blocks_of_512", || {
+            survives(life(0, 1, Style::Plain), MUCH)
+        }),
+        trial("cuts::blocks_of_4096", || {
+            survives(life(1, 8, Style::Plain), MUCH)
+        }),
+        trial("cuts::several_blocks_of_maps_and_table", || {
+            survives(life(12, 1, Style::Large), LESS)
+        }),
+        trial("cuts::source_and_metadata_on_one_disk", || {
+            survives(life(3, 1, Style::OneDisk), LESS)
+        }),
+        trial("cuts::flushes_that_fail_and_drop", || {
+            survives(life(4, 1, Style::Drops), LESS)
+        }),
+        trial("cuts::flushes_that_fail_and_drop_on_one_disk", || {
+            survives(life(6, 1, Style::OneDiskDrops), LESS)
+        }),
         trial("cuts::a_source_that_lies_is_found", || {
             is_found(Role::Source, 2)
         }),
@@ -77,12 +98,9 @@ fn in_guest() -> Result<()> {
         let line = line?;
         let words: Vec<&str> = line.split_whitespace().collect();
         match words[..] {
-            ["live", number, block, restores] => {
+            ["live", number, block, style, restores] => {
                 writers::forget();
-                let life = Life {
-                    number: number.parse()?,
-                    block: block.parse()?,
-                };
+                let life = Life::from_words([number, block, style])?;
                 load::run(life, restores.parse()?)?;
                 println!("@end");
             }
@@ -94,25 +112,29 @@ fn in_guest() -> Result<()> {
     bail!("nobody is there any more")
 }
 
-fn campaign(name: &str, block: u64) -> Result<Campaign> {
+fn life(number: u64, block: u64, style: Style) -> Life {
+    Life {
+        number,
+        block,
+        style,
+    }
+}
+
+fn campaign(name: &str, life: Life) -> Result<Campaign> {
     let handed = HandedDown::take()?;
     Ok(Campaign {
-        machine: Machine::boot(name, &handed, block)?,
+        machine: Machine::boot(name, &handed, life.block, life.style)?,
         tally: Tally::default(),
         failed: handed.dir.join("failed"),
         findings: Vec::new(),
     })
 }
 
-/// Nothing is lost.
-fn survives(block: u64, first: u64) -> Result<()> {
-    let mut campaign = campaign(&format!("cuts-{}", block * 512), block)?;
-    for number in (first..).step_by(2) {
-        if campaign.tally.cuts >= CUTS {
-            break;
-        }
-        campaign.live(Life { number, block }, DOSE, CUTS, |_| ())?;
-    }
+/// Nothing is lost in the cuts of this life.
+fn survives(life: Life, dose: Dose) -> Result<()> {
+    let name = format!("{} {}", life.style.name(), life.block * 512);
+    let mut campaign = campaign(&format!("cuts-{}", name.replace(' ', "-")), life)?;
+    campaign.live(life, dose, |_| ())?;
     let Campaign {
         machine,
         tally,
@@ -120,7 +142,7 @@ fn survives(block: u64, first: u64) -> Result<()> {
         ..
     } = campaign;
     machine.shut_down()?;
-    println!("blocks of {}: {tally}", block * 512);
+    println!("{name}: {tally}");
     ensure!(
         findings.is_empty(),
         "{} of {} cuts broke a promise:\n{}",
@@ -133,14 +155,14 @@ fn survives(block: u64, first: u64) -> Result<()> {
 
 /// A disk that answers flushes and does nothing must come to light: the checks can fail.
 fn is_found(role: Role, number: u64) -> Result<()> {
-    let mut campaign = campaign(&format!("cuts-lying-{}", role.name()), 1)?;
+    let life = life(number, 1, Style::Plain);
+    let mut campaign = campaign(&format!("cuts-lying-{}", role.name()), life)?;
     let dose = Dose {
         restores: 1,
         each: 4,
         losses: 1,
     };
-    let life = Life { number, block: 1 };
-    campaign.live(life, dose, u64::MAX, |world| world.disk(role).lies = true)?;
+    campaign.live(life, dose, |world| world.disk(role).lies = true)?;
     let Campaign { machine, tally, .. } = campaign;
     machine.shut_down()?;
     println!(

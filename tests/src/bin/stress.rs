@@ -13,11 +13,13 @@ use dm_restore_tests::watch;
 use libtest_mimic::{Arguments, Failed, Trial};
 use std::process::ExitCode;
 
-/// Volumes, all at once: logical blocks, extents in sectors, length in sectors.
-const VOLUMES: [(Blocks, u64, u64); 3] = [
-    (Blocks::B512, 8, 8 << 11),
-    (Blocks::B4096, 16, 8 << 11),
-    (Blocks::B512, 128, 24 << 11),
+/// Volumes, all at once: name, logical blocks, extents in sectors, length in sectors, and whether the
+/// source is a disk of memory.
+const VOLUMES: [(&str, Blocks, u64, u64, bool); 4] = [
+    ("512::8", Blocks::B512, 8, 8 << 11, false),
+    ("4096::16", Blocks::B4096, 16, 8 << 11, false),
+    ("512::128", Blocks::B512, 128, 24 << 11, false),
+    ("memory::16", Blocks::B512, 16, 8 << 11, true),
 ];
 
 #[derive(Parser)]
@@ -39,16 +41,16 @@ fn main() -> ExitCode {
         return host::main(words);
     }
     let cli = Cli::parse();
-    let trials = VOLUMES.iter().map(|(blocks, extent, length)| {
+    let trials = VOLUMES.iter().map(|(name, blocks, extent, length, in_memory)| {
         let plan = Plan {
             blocks: *blocks,
             extent: *extent,
             length: *length,
+            in_memory: *in_memory,
             rounds: cli.rounds,
             seed: cli.seed * 1000 + extent,
         };
-        let name = format!("stress::{}::{extent}", blocks.bytes());
-        trial(name, plan)
+        trial(format!("stress::{name}"), plan)
     });
     libtest_mimic::run(&cli.libtest, trials.collect()).exit_code()
 }

@@ -54,7 +54,7 @@ fn unloaded() -> Result<()> {
     dm::ok(&["load", &rig.name, "--table", &rig.table(&words)])?;
     let line = dm::target_words(&dm::ok(&["status", "--inactive", &rig.name])?, "restore")?;
     ensure!(
-        line == "unloaded idle 128 0/0 0 0 0 0 0 0 1 no_copy 8 copy_jobs 7 copy_size 2048 copy_rate 0 copy_min_rate 1024 rw",
+        line == "unloaded idle 128 0/0 0 0 0 0 0 0 1 no_copy 10 copy_jobs 7 copy_size 2048 copy_rate 0 copy_min_rate 1024 metadata_patience 30 rw",
         "{line}"
     );
     dm::ok(&["remove", &rig.name])?;
@@ -217,6 +217,7 @@ fn core_args_by_message() -> Result<()> {
             ("copy_size", 65536),
             ("copy_rate", u64::from(u32::MAX)),
             ("copy_min_rate", 0),
+            ("metadata_patience", 3600),
         ];
         for (key, value) in values {
             rig.message(&format!("{key} {value}"))?;
@@ -244,7 +245,7 @@ fn table_round_trip() -> Result<()> {
         let table = dm::ok(&["table", &rig.name])?;
         let words = dm::target_words(&table, "restore")?;
         ensure!(
-            words.ends_with(" 128 2 no_copy no_discard_passdown 8 copy_jobs 4 copy_size 2048 copy_rate 77 copy_min_rate 1024"),
+            words.ends_with(" 128 2 no_copy no_discard_passdown 10 copy_jobs 4 copy_size 2048 copy_rate 77 copy_min_rate 1024 metadata_patience 30"),
             "{words}"
         );
         rig.suspend()?;

@@ -59,9 +59,10 @@ const KINDS: [Kind; 3] = [
 
 /// A rig whose clone can be made here: it lies on a disk that can be written, and only the target
 /// sees it as read-only. The rig keeps the mapped device open, so its page cache outlives the mounts.
-struct Volume {
+pub(super) struct Volume {
     mount: Mount,
-    rig: Rig,
+    /// The mapped device and what lies under it.
+    pub(super) rig: Rig,
 }
 
 /// Where something may be mounted.
@@ -75,7 +76,8 @@ impl Drop for Mount {
 }
 
 impl Volume {
-    fn new(mebibytes: u64) -> Result<Self> {
+    /// A volume without a file system yet.
+    pub(super) fn new(mebibytes: u64) -> Result<Self> {
         let sectors = mebibytes << 11;
         let (source, _) = disks::take_data(Blocks::B512, sectors, true)?;
         let (clone, _) = disks::take_data(Blocks::B512, sectors, true)?;
@@ -90,14 +92,14 @@ impl Volume {
     }
 
     /// Runs a line of shell; `$M` is where it is mounted, `$D` the device.
-    fn shell(&self, line: &str) -> Result<String> {
+    pub(super) fn shell(&self, line: &str) -> Result<String> {
         sh::shell(&format!("M={} D={}; {line}", self.mount.0, self.rig.path()))
     }
 
     /// Makes the clone: the user's own copy, then `assume_identical`.
-    fn make_clone(&self) -> Result<()> {
+    pub(super) fn make_clone(&self) -> Result<()> {
         let part = &self.rig.clone.part;
-        let (disk, at) = (part.disk.path(part.blocks), part.start * 512);
+        let (disk, at) = (part.path(), part.start * 512);
         self.shell(&format!(
             "dd if=$D of={disk} bs=1M seek={at} iflag=direct oflag=direct,seek_bytes conv=sparse,notrunc status=none"
         ))?;
@@ -125,7 +127,8 @@ impl Volume {
         Ok(())
     }
 
-    fn close(self) -> Result<()> {
+    /// Takes everything away; the clone must not have been written.
+    pub(super) fn close(self) -> Result<()> {
         let written = self.rig.clone.moved()?;
         ensure!(
             written.written == 0 && written.discarded == 0,
@@ -136,12 +139,13 @@ impl Volume {
 }
 
 /// Files, and their checksums.
-const FILL: &str = "for i in $(seq 12); do head -c 700k /dev/urandom >$M/old$i; done; mkdir $M/dir; cp $M/old1 $M/dir; \
+pub(super) const FILL: &str = "for i in $(seq 12); do head -c 700k /dev/urandom >$M/old$i; done; mkdir $M/dir; cp $M/old1 $M/dir; \
                     cd $M; cksum old* dir/* >sums; cd /";
 /// Nothing stays as it was, and much comes in addition.
 const DAMAGE: &str = "for i in $(seq 8); do head -c 700k /dev/urandom >$M/old$i; done; rm -r $M/dir $M/old9 $M/old10; \
                       for i in $(seq 8); do head -c 1M /dev/urandom >$M/bad$i; done; echo bad >$M/sums; sync";
-const CHECK_OLD: &str = "cd $M; cksum old* dir/* | cmp - sums; test ! -e bad1; cd /";
+/// What [`FILL`] has made is there.
+pub(super) const CHECK_OLD: &str = "cd $M; cksum old* dir/* | cmp - sums; test ! -e bad1; cd /";
 /// Work on the volume while it is being restored.
 const WORK: &str = "for i in $(seq 12); do head -c 500k /dev/urandom >$M/new$i; sync -d $M/new$i; done; rm $M/old12; \
                     cp $M/old2 $M/copy; cd $M; cksum new* copy old1 old5 >after; cd /";

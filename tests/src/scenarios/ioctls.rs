@@ -2,7 +2,7 @@
 
 //! What `dmsetup` waits for, and what not, while a device does not answer.
 
-use super::{trial, with};
+use super::{on, trial, with};
 use anyhow::{ensure, Result};
 use dm_restore_tests::disks::Blocks;
 use dm_restore_tests::dm;
@@ -11,10 +11,13 @@ use dm_restore_tests::wait;
 use libtest_mimic::Trial;
 
 pub fn trials() -> Vec<Trial> {
-    vec![trial(
-        "ioctls::status_while_metadata_is_loaded",
-        status_while_loading,
-    )]
+    vec![
+        trial(
+            "ioctls::status_while_metadata_is_loaded",
+            status_while_loading,
+        ),
+        trial("ioctls::a_message_can_be_killed", killed_message),
+    ]
 }
 
 fn spec() -> Spec {
@@ -52,4 +55,31 @@ fn status_while_loading() -> Result<()> {
     dm::ok(&["remove", "--retry", &rig.name])?;
     rig.create_with("1 no_copy")?;
     with(rig, |rig| rig.check(rig.all()))
+}
+
+/// A message that waits for another one, which waits for a device, can be killed; nothing is left
+/// behind that a later suspend would wait for. The status waits for neither.
+fn killed_message() -> Result<()> {
+    on(spec(), |rig| {
+        rig.suspend()?;
+        rig.metadata.hold()?;
+        let mut first = dm::start(&["message", &rig.name, "0", "start_restore"])?;
+        first.wait_asleep('D', "dm_io")?;
+        let mut second = dm::start(&["message", &rig.name, "0", "assume_identical"])?;
+        second.wait_asleep('S', "target_message")?;
+        let status = dm::start(&["status", &rig.name])?.wait()?;
+        second.terminate()?;
+        let second = second.wait();
+        rig.metadata.release()?;
+        let first = first.wait()?;
+        let second = second?;
+        ensure!(first.ok && second.code.is_none(), "{first:?}, {second:?}");
+        ensure!(status.out.contains("tracking idle"), "{status:?}");
+        rig.resume()?;
+        rig.tracker.begin_restore();
+        rig.expect("restoring paused rw")?;
+        rig.suspend()?;
+        rig.resume()?;
+        rig.check(rig.all())
+    })
 }

@@ -12,9 +12,11 @@ mod faults;
 mod filesystems;
 mod flush;
 mod geometry;
+mod given_up;
 mod harness;
 mod holders;
 mod identical;
+mod identity;
 mod io_load;
 mod ioctls;
 mod limits;
@@ -58,6 +60,7 @@ pub fn trials() -> Vec<Trial> {
         faults::log::trials(),
         holders::trials(),
         identical::trials(),
+        identity::trials(),
         page_cache::trials(),
         io_load::trials(),
         ioctls::trials(),
@@ -69,6 +72,7 @@ pub fn trials() -> Vec<Trial> {
         block_sizes::trials(),
         filesystems::trials(),
         documents::trials(),
+        given_up::trials(),
         refusals_table::trials(),
         refusals_metadata::trials(),
     ]

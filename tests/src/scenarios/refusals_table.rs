@@ -216,7 +216,7 @@ fn sizes() -> Result<()> {
         format!("0 {long} restore {meta} {source} {clone} 128"),
         "Source device is too small",
     );
-    let disk = rig.source.part.disk.path(Blocks::B512);
+    let disk = rig.source.part.path();
     table(
         "small clone",
         format!("0 {long} restore {meta} {disk} {clone} 128"),
@@ -284,7 +284,7 @@ fn zoned() -> Result<()> {
 }
 
 /// Messages and what the reason must contain: the word at fault.
-const MESSAGES: [(&str, &str); 25] = [
+const MESSAGES: [(&str, &str); 27] = [
     ("begin_restore", "'begin_restore'"),
     ("START_RESTORE", "'START_RESTORE'"),
     ("copy_job 1", "'copy_job'"),
@@ -308,6 +308,8 @@ const MESSAGES: [(&str, &str); 25] = [
     ("copy_rate 18446744073709551616", "'18446744073709551616'"),
     ("copy_min_rate 4294967296", "'4294967296'"),
     ("copy_min_rate 1.5", "'1.5'"),
+    ("metadata_patience 0", "'0'"),
+    ("metadata_patience 3601", "'3601'"),
     ("start_restore", "must be suspended"),
     ("assume_identical", "must be suspended"),
 ];

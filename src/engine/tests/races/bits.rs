@@ -56,7 +56,7 @@ fn a_set_bit() {
         let (shared, record) = (shared.clone(), record.clone());
         spawn(1, move || {
             record.store(1, Relaxed);
-            assert_eq!(engine.commit_written(&shared, true), Written::Done);
+            assert_eq!(engine.commit_written(&shared, true, 0), Written::Done);
         })
     };
     if route(&shared, write) == Route::Source {
@@ -122,7 +122,7 @@ fn finish(look: fn(&Shared) -> View<'_, Vec<AtomicU64>>) {
     let worker = {
         let shared = shared.clone();
         spawn(1, move || {
-            assert_eq!(engine.commit_written(&shared, true), Written::Done);
+            assert_eq!(engine.commit_written(&shared, true, 0), Written::Done);
             // The next first touch.
             shared.maps.set(Role::Cdm, Run::one(2));
         })
@@ -174,7 +174,7 @@ fn finished() {
             let mut block = [0; BLOCK];
             let commit = engine.next_commit(&shared, &mut block);
             assert!(matches!(commit, Commit::Write(_)));
-            assert_eq!(engine.commit_written(&shared, true), Written::Done);
+            assert_eq!(engine.commit_written(&shared, true, 0), Written::Done);
         })
     };
     // The bits are not looked at while tracking.

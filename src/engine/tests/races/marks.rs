@@ -113,7 +113,7 @@ fn settled() {
         let (shared, record) = (shared.clone(), record.clone());
         spawn(1, move || {
             record.store(1, Relaxed);
-            assert_eq!(engine.commit_written(&shared, true), Written::Done);
+            assert_eq!(engine.commit_written(&shared, true, 0), Written::Done);
         })
     };
     if shared.is_settled(point) {

@@ -35,8 +35,8 @@ pub use harness::*;
 #[cfg(test)]
 mod harness {
     use super::atomic::{enter, without, Without};
-    use crate::format::fingerprint::Fingerprint;
     use crate::geometry::Geometry;
+    use crate::load::NewMetadata;
     use crate::machine;
     use crate::maps::{Mode, Role};
     use crate::plan::{plan, Op, Request, Route};
@@ -88,7 +88,7 @@ mod harness {
             engine.expect("memory"),
             Shared::new(geometry).expect("memory"),
         );
-        engine.format(&shared, [1; 16], Fingerprint::new(1 << 20), true);
+        engine.format(&shared, &NewMetadata::plain([1; 16], true));
         shared.maps.set(Role::Cdm, cdm);
         shared.maps.set(Role::Prm, prm);
         engine.superblock.mode = Mode::Restoring;

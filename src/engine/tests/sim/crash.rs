@@ -13,6 +13,7 @@ use crate::checkpoint::Checkpoint;
 use crate::checksum::crc32c;
 use crate::format::Block;
 use crate::maps::{Mode, Role};
+use crate::settings::Features;
 use std::collections::hash_map::DefaultHasher;
 use std::hash::{Hash, Hasher};
 use std::rc::Rc;
@@ -98,6 +99,7 @@ impl World {
         let media = self.source.after_crash(&self.coming(), fate, rng);
         let mut source = DataDisk::new(self.params.window, 0);
         source.restart(media);
+        self.change_unstable(&mut source);
         let fate = if rng.below(2) == 0 {
             fate
         } else {
@@ -167,7 +169,11 @@ impl World {
         let loaded = meta::load(&left.meta, &self.params, self.settings)
             .map_err(|refusal| Promise::Recovery.broken(format!("refused: {refusal:?}")))?;
         match loaded {
-            Some(loaded) => self.compare(&loaded, left).map(|()| Some(loaded)),
+            Some(loaded) => {
+                self.compare(&loaded, left)?;
+                self.check_identity(&loaded, (&left.source, &left.clone))?;
+                Ok(Some(loaded))
+            }
             None if self.during.formatting => Ok(None),
             None => Err(Promise::Recovery.broken("the metadata is blank")),
         }
@@ -230,8 +236,12 @@ impl World {
         self.waiting.clear();
         self.settling.clear();
         self.checkpoint = None;
+        self.failed_block = None;
         self.doubtful = None;
         self.meta_coming = None;
+        if self.params.passdown {
+            self.promised.crashed();
+        }
         self.during = During {
             formatting: self.during.formatting,
             ..During::default()
@@ -241,7 +251,7 @@ impl World {
             Some(loaded) => {
                 self.learn(&loaded, true);
                 self.during.recovering = true;
-                self.take_up(loaded, false)?;
+                self.take_up(loaded, Features::default())?;
                 self.during.recovering = false;
                 Ok(())
             }
@@ -250,16 +260,17 @@ impl World {
 
     /// Goes on with what was loaded. If it cannot be taken up the resume fails, and it is loaded
     /// anew with the next one.
-    pub(super) fn take_up(&mut self, loaded: Loaded, different: bool) -> Result<(), Stop> {
+    pub(super) fn take_up(&mut self, loaded: Loaded, words: Features) -> Result<(), Stop> {
         let mut next = Some(loaded);
         while let Some(mut loaded) = next.take() {
-            let broken = |refusal| Promise::Recovery.broken(format!("load: {refusal:?}"));
-            if different {
-                let done = loaded.engine.assume_different(&loaded.shared);
-                done.map_err(broken)?;
+            if self.unrecorded {
+                self.recorded_anew(&mut loaded);
             }
             let torn = loaded.torn;
             (self.engine, self.shared) = (loaded.engine, loaded.shared);
+            if words.declare() {
+                self.declare(words)?;
+            }
             if !self.checkpoint_now(Checkpoint::activation(torn))? {
                 self.trace(|| "the resume fails".into());
                 let view = self.meta.view();
@@ -269,7 +280,8 @@ impl World {
                 })?;
             }
         }
-        self.engine.quiesce(false);
+        self.unrecorded = false;
+        self.resumed();
         Ok(())
     }
 

@@ -230,6 +230,9 @@ impl World {
         };
         let ok = !self.rng.per_mille(self.params.faults.source_write);
         self.stats.failed_io += u64::from(!ok);
+        if !ok {
+            self.note_unstable(*sectors);
+        }
         if !ok && self.comes_late() {
             self.oracle.may_come_late(*stamp, *sectors);
             self.late.push(Late {
@@ -323,6 +326,10 @@ impl World {
             write_error: self.rng.per_mille(self.params.faults.source_write),
         };
         self.stats.failed_io += u64::from(!result.is_ok());
+        if result.write_error {
+            let extents = self.geometry.met_by(sectors);
+            self.note_unstable(self.geometry.sectors_of(extents));
+        }
         let landed = if result.is_ok() {
             Fate::Landed
         } else {
@@ -338,11 +345,10 @@ impl World {
     }
 
     pub(super) fn execute_commit(&mut self, place: u64, block: &Rc<Block>) -> bool {
-        if !self.rng.per_mille(self.params.faults.meta_write) {
+        if !self.meta_fails(self.params.faults.meta_write) {
             self.meta.write_fua(place, block.clone());
             return true;
         }
-        self.stats.failed_metadata += 1;
         let fate = Fate::any(&mut self.rng);
         self.meta.write_fua_torn(place, block, fate, &mut self.rng);
         if self.params.one_disk && self.rng.below(2) == 0 {

@@ -143,6 +143,15 @@ impl DataDisk {
         }
     }
 
+    /// The device itself changes what some sectors hold.
+    pub fn change(&mut self, mut other: impl FnMut(u64, Stamp) -> Option<Stamp>) {
+        for (i, media) in self.media.iter_mut().enumerate() {
+            if let Some(stamp) = other(self.window.start() + i as u64, *media) {
+                *media = stamp;
+            }
+        }
+    }
+
     /// A flush of everything, while nothing is in flight.
     pub fn flush_all(&mut self) {
         self.flush(u64::MAX, &mut Rng::new(0));
@@ -254,6 +263,11 @@ impl CloneDisk {
         }
         let pages = None;
         Self { disk, pages }
+    }
+
+    /// Somebody writes to a sector of it.
+    pub fn spoil(&mut self, sector: u64, stamp: Stamp) {
+        self.disk.write_fua(sector, stamp);
     }
 }
 

@@ -12,8 +12,10 @@ use super::world::live;
 use crate::checkpoint::{Checkpoint, Purpose, Step};
 use crate::flushes::Settled;
 use crate::format::layout::{JOURNAL_BLOCKS, SUPERBLOCKS};
+use crate::format::samples::Samples;
 use crate::format::{Block, Refusal, BLOCK};
 use crate::journal::Commit;
+use crate::load::NewMetadata;
 use crate::machine::{Engine, Shared};
 use crate::maps::Role;
 use crate::plan::{Op, Request};
@@ -43,7 +45,8 @@ struct Device {
 impl Device {
     fn formatted() -> Self {
         let (mut engine, shared) = meta::blank(&params(), Settings::default());
-        engine.format(&shared, [7; 16], meta::fingerprint(), true);
+        engine.format(&shared, &NewMetadata::plain([7; 16], true));
+        engine.clone_is(Samples::plain());
         let disk = MetaDisk::new(engine.layout().blocks());
         let mut device = Self {
             engine,
@@ -81,7 +84,7 @@ impl Device {
             match self.engine.next_commit(&self.shared, &mut block) {
                 Commit::Write(place) => {
                     self.disk.write_fua(place, Rc::new(block));
-                    self.engine.commit_written(&self.shared, true);
+                    self.engine.commit_written(&self.shared, true, 0);
                 }
                 Commit::Checkpoint => self.checkpoint(Purpose::Running),
                 Commit::Nothing => panic!("it waits for nothing"),

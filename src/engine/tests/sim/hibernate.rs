@@ -4,7 +4,7 @@
 //! before the image is loaded.
 
 use super::devices::{Op, OpKind};
-use super::meta::{self, Loaded};
+use super::meta::{self, Loaded, Running};
 use super::params::Faults;
 use super::promise::{Promise, Stop};
 use super::world::World;
@@ -35,7 +35,7 @@ impl World {
             self.look_again()?;
             self.crash_here()?;
             // It may have to wait for requests of the host that are in flight.
-            self.checkpoint = Some(Checkpoint::activation(None));
+            self.checkpoint = Some(Running::new(Checkpoint::activation(None)));
             self.until(|world| world.checkpoint.is_none())?;
         }
         self.engine.rest(false);
@@ -51,9 +51,8 @@ impl World {
             )
         };
         let mut under_way = self.ops.iter().chain(&self.ended);
-        // A journal block that is written may still wait for flushes beside it before it counts.
-        let recording = self.checkpoint.is_some() || self.engine.is_committing();
-        !recording && !under_way.any(own)
+        let busy = self.checkpoint.is_some() || self.engine.is_committing();
+        !busy && !under_way.any(own)
     }
 
     fn load_beside(&self) -> Result<Loaded, Stop> {
@@ -83,7 +82,7 @@ impl World {
             self.trace(|| format!("left behind: journal block {place}, extent {extent}"));
             self.delta.may_be_marked(Run::one(extent));
             self.meta.write_fua(place, Rc::new(block));
-            engine.commit_written(&shared, true);
+            engine.commit_written(&shared, true, 0);
             self.crash_here()?;
         }
         Ok(())
@@ -112,7 +111,7 @@ impl World {
     fn look_again(&mut self) -> Result<(), Stop> {
         let refused = |how: &str| Promise::Recovery.broken(format!("behind an image: {how}"));
         let view = self.meta.view();
-        let newest = match Superblock::choose(&view[0], &view[1]) {
+        let newest = match Superblock::find(&view[0], &view[1], || false) {
             Ok(Some(newest)) => newest,
             other => Err(refused(&format!("{other:?}")))?,
         };

@@ -215,11 +215,16 @@ impl World {
                     wrong: None,
                 });
             }
-            (Route::Source, _) => self.go(Waiting {
-                sent,
-                request: id,
-                sectors: part,
-            })?,
+            (Route::Source, _) => {
+                if op == HostOp::Discard {
+                    self.shared.note_unstable(part);
+                }
+                self.go(Waiting {
+                    sent,
+                    request: id,
+                    sectors: part,
+                })?;
+            }
             (Route::Clone, _) => Err(Promise::Clone.broken("a write goes to the clone"))?,
             (Route::Complete, _) => self.part_done(id, true),
             (Route::Fail, _) => {
@@ -262,13 +267,23 @@ impl World {
             fua: request.fua,
             sent: part.sent,
         };
+        let discards = request.op == Some(HostOp::Discard);
+        let sectors = part.sectors;
         self.submit(kind);
+        if discards {
+            self.note_unstable(sectors);
+        }
         Ok(())
     }
 
     /// The end of a request's I/O is seen.
     pub(super) fn io_ended(&mut self, mut op: Op) -> Result<(), Stop> {
         let ok = op.done == Some(true);
+        if let OpKind::HostWrite { sectors, stamp, .. } = &op.kind {
+            if !ok || oracle::is_discard(*stamp) {
+                self.shared.note_unstable(*sectors);
+            }
+        }
         let Some(sent) = op.kind.sent_mut() else {
             return Ok(());
         };

@@ -4,38 +4,56 @@
 
 use super::devices::Op;
 use super::disk::Fate;
+use super::identity::Promised;
 use super::params::Params;
 use super::promise::Stop;
 use super::world::World;
 use crate::cache::{Cache, MetadataFlush};
-use crate::checkpoint::{Checkpoint, Purpose, Step};
-use crate::format::fingerprint::Fingerprint;
-use crate::format::layout::{JOURNAL_BLOCKS, SUPERBLOCKS};
+use crate::checkpoint::{Checkpoint, Progress, Step};
+use crate::format::bytes::is_zero;
+use crate::format::layout::{BLANK_BLOCKS, JOURNAL_BLOCKS, SUPERBLOCKS};
 use crate::format::superblock::Superblock;
 use crate::format::{Block, Refusal, BLOCK};
 use crate::geometry::Geometry;
-use crate::load::check_identity;
+use crate::load::{check_identity, NewMetadata};
 use crate::machine::{Engine, MetadataMode, Shared};
 use crate::settings::{Features, Settings};
 use crate::storage::Heap;
 use std::rc::Rc;
 
-/// The clone's fingerprint: its content is not looked at here.
-pub fn fingerprint() -> Fingerprint {
-    Fingerprint::new(CLONE_SECTORS)
+/// A checkpoint under way.
+pub struct Running {
+    checkpoint: Checkpoint,
+    /// What was filled last: it may have to be written again.
+    block: Block,
+    /// When the next step is due.
+    at: u64,
 }
 
-/// Sectors of the clone.
-const CLONE_SECTORS: u64 = 1 << 30;
+impl Running {
+    /// One that has just begun.
+    pub fn new(checkpoint: Checkpoint) -> Self {
+        Self {
+            checkpoint,
+            block: [0; BLOCK],
+            at: 0,
+        }
+    }
+
+    /// When the next step is due.
+    pub(super) fn due(&self) -> u64 {
+        self.at
+    }
+}
 
 /// How a step of a checkpoint ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Progress {
-    /// There is more to write.
+pub enum Stepped {
+    /// There is more to do.
     More,
     /// It is durable.
     Done,
-    /// A write has failed.
+    /// It has failed for good.
     Failed,
 }
 
@@ -63,20 +81,14 @@ pub fn load(
     params: &Params,
     settings: Settings,
 ) -> Result<Option<Loaded>, Refusal> {
-    let Some(superblock) = Superblock::choose(&device[0], &device[1])? else {
+    let Some(superblock) = Superblock::find(&device[0], &device[1], || is_blank(device))? else {
         return Ok(None);
     };
     let (mut engine, shared) = blank(params, settings);
     let layout = *engine.layout();
     let geometry = Geometry::new(params.length, params.extent_sectors).unwrap();
     let sectors = device.len() as u64 * 8;
-    check_identity(
-        &superblock,
-        &geometry,
-        layout.sectors(),
-        sectors,
-        CLONE_SECTORS,
-    )?;
+    check_identity(&superblock, &geometry, layout.sectors(), sectors)?;
     engine.adopt(&shared, superblock);
     let (mut crc, mut index) = (0, 0);
     while let Some(place) = engine.table_place(index) {
@@ -93,11 +105,20 @@ pub fn load(
         assert!(i < JOURNAL_BLOCKS);
         Some(&*device[(SUPERBLOCKS + i) as usize])
     })?;
+    if params.passdown {
+        engine.assume_unstable(&shared);
+    }
     Ok(Some(Loaded {
         engine,
         shared,
         torn,
     }))
+}
+
+/// Whether nothing lies behind the superblocks where a blank device has nothing.
+fn is_blank(device: &[Rc<Block>]) -> bool {
+    let mut blank = device.iter().take(BLANK_BLOCKS as usize).skip(2);
+    blank.all(|block| is_zero(&block[..]))
 }
 
 impl World {
@@ -113,41 +134,84 @@ impl World {
         self.engine.journal.sequence = self.rng.below(JOURNAL_BLOCKS - start) + start;
         let mut uuid = [0; 16];
         uuid[..8].copy_from_slice(&self.rng.bits().to_le_bytes());
-        let clone = fingerprint();
-        self.engine
-            .format(&self.shared, uuid, clone, self.identical);
-        self.checkpoint_now(Checkpoint::new(Purpose::Suspended))?;
+        let new = NewMetadata::plain(uuid, self.identical);
+        self.engine.format(&self.shared, &new);
+        self.engine.clone_is(self.clone_samples());
+        self.promised = Promised::anew();
+        self.sample_source(true);
+        self.checkpoint_now(Checkpoint::formatting())?;
         self.checkpoint_now(Checkpoint::activation(None))?;
         Ok(())
     }
 
     /// A whole checkpoint, while the worker does nothing else. Returns whether it is durable.
-    pub(super) fn checkpoint_now(&mut self, mut checkpoint: Checkpoint) -> Result<bool, Stop> {
-        self.checkpoint = Some(checkpoint);
+    pub(super) fn checkpoint_now(&mut self, checkpoint: Checkpoint) -> Result<bool, Stop> {
+        self.checkpoint = Some(Running::new(checkpoint));
         loop {
-            let progress = self.checkpoint_step(&mut checkpoint)?;
-            if progress != Progress::More {
-                self.checkpoint = None;
-                return Ok(progress == Progress::Done);
+            let stepped = self.checkpoint_step()?;
+            if stepped != Stepped::More {
+                return Ok(stepped == Stepped::Done);
             }
+            let due = self.checkpoint.as_ref().map_or(0, Running::due);
+            self.now = self.now.max(due);
         }
     }
 
-    /// The next step of a checkpoint.
-    pub(super) fn checkpoint_step(&mut self, ckpt: &mut Checkpoint) -> Result<Progress, Stop> {
-        let mut block = [0; BLOCK];
-        let ok = match ckpt.next(&mut self.engine, &self.shared, &mut block) {
+    /// The next step of the checkpoint under way, if there is one and its time has come.
+    pub(super) fn checkpoint_step(&mut self) -> Result<Stepped, Stop> {
+        let Some(running) = &mut self.checkpoint else {
+            return Ok(Stepped::More);
+        };
+        if running.at > self.now {
+            return Ok(Stepped::More);
+        }
+        let (engine, shared) = (&mut self.engine, &self.shared);
+        let step = running.checkpoint.next(engine, shared, &mut running.block);
+        let block = running.block;
+        let ok = match step {
             Step::Write(place) => self.meta_write(place, block, false)?,
             Step::WriteFua(place) => self.meta_write(place, block, true)?,
             Step::Flush => self.meta_flush()?,
-            Step::Wait => return Ok(Progress::More),
-            Step::Done => return Ok(Progress::Done),
+            Step::Wait => return Ok(Stepped::More),
+            Step::Done => {
+                self.checkpoint = None;
+                return Ok(Stepped::Done);
+            }
         };
-        if ok {
-            return Ok(Progress::More);
+        let Some(running) = &mut self.checkpoint else {
+            return Ok(Stepped::More);
+        };
+        let (engine, shared) = (&mut self.engine, &self.shared);
+        match running.checkpoint.done(engine, shared, ok, self.now) {
+            Progress::Next => {}
+            Progress::Again(at) => {
+                self.stats.metadata_retries += 1;
+                running.at = at;
+            }
+            Progress::Failed => {
+                self.checkpoint = None;
+                return Ok(Stepped::Failed);
+            }
         }
-        self.engine.checkpoint_failed(&self.shared, ckpt);
-        Ok(Progress::Failed)
+        Ok(Stepped::More)
+    }
+
+    /// Whether a request to the metadata device fails that fails so `often`. It may be gone for a
+    /// while then.
+    pub(super) fn meta_fails(&mut self, often: u64) -> bool {
+        if often == 0 {
+            return false;
+        }
+        if self.now >= self.meta_gone_until {
+            if !self.rng.per_mille(often) {
+                return false;
+            }
+            let longest = self.rng.pick(&[0, 0, 0, 0, 300, 300, 3_000, 40_000]);
+            let gone = self.rng.below(longest + 1);
+            self.meta_gone_until = self.now + gone * 1_000_000;
+        }
+        self.stats.failed_metadata += 1;
+        true
     }
 
     /// Writes one block and waits for it. A crash may come at any point.
@@ -174,11 +238,10 @@ impl World {
     }
 
     fn meta_write_plain(&mut self, place: u64, block: &Rc<Block>) -> bool {
-        let ok = !self.rng.per_mille(self.params.faults.meta_write);
+        let ok = !self.meta_fails(self.params.faults.meta_write);
         if ok {
             self.meta.write(place, block.clone());
         } else {
-            self.stats.failed_metadata += 1;
             let fate = Fate::any(&mut self.rng);
             self.meta.write_torn(place, block, fate, &mut self.rng);
         }
@@ -187,11 +250,10 @@ impl World {
 
     /// The data of a FUA write on a disk without FUA.
     pub(super) fn meta_write_half(&mut self, place: u64, block: &Rc<Block>) -> bool {
-        let ok = !self.rng.per_mille(self.params.faults.meta_write);
+        let ok = !self.meta_fails(self.params.faults.meta_write);
         if ok {
             self.meta.write(place, block.clone());
         } else {
-            self.stats.failed_metadata += 1;
             let fate = Fate::any(&mut self.rng);
             self.meta.write_fua_torn(place, block, fate, &mut self.rng);
         }
@@ -248,14 +310,13 @@ impl World {
     /// The disk flushes, for the metadata. With one cache all that was complete when this was
     /// `submitted` goes with it.
     pub(super) fn execute_meta_flush(&mut self, submitted: u64) -> bool {
-        let ok = !self.rng.per_mille(self.params.faults.meta_flush);
+        let ok = !self.meta_fails(self.params.faults.meta_flush);
         if ok {
             self.meta.flush();
             if self.params.one_disk && self.rng.below(2) == 0 {
                 self.source.flush(submitted, &mut self.rng);
             }
         } else {
-            self.stats.failed_metadata += 1;
             self.meta.flush_failed(&mut self.rng);
             // What it has not dropped it has written.
             self.meta.flush();

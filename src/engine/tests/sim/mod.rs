@@ -16,6 +16,7 @@
 //! | [`meta`] | format, checkpoint and load, block by block |
 //! | [`suspend`] | suspend, start of a restore, reload, resume |
 //! | [`hibernate`] | an image of the memory, and what happens behind its back |
+//! | [`identity`] | samples of source and clone; other devices that are offered at a load |
 //! | [`disk`], [`devices`] | source, clone and metadata device with a volatile cache; their faults |
 //! | [`crash`] | crash points, and crashes after which the life goes on |
 //! | [`oracle`], [`delta`] | what each sector and each bit may be, from the requests alone |
@@ -31,6 +32,7 @@ pub mod devices;
 pub mod disk;
 pub mod hibernate;
 pub mod host;
+pub mod identity;
 pub mod life;
 pub mod meta;
 pub mod oracle;

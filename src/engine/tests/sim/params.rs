@@ -198,6 +198,13 @@ impl Params {
         }
     }
 
+    /// No faults and no crashes.
+    pub fn calm(&mut self) {
+        self.faults = Faults::default();
+        self.each_write = false;
+        (self.crashes, self.forks) = (0, 0);
+    }
+
     fn commits(&mut self, rng: &mut Rng) {
         self.length = 3000 * 8;
         self.extent_sectors = 8;

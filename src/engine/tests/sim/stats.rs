@@ -105,6 +105,8 @@ counters! {
     doubted,
     /// Writes and flushes of metadata that failed.
     failed_metadata,
+    /// Of these: tried again.
+    metadata_retries,
     /// Times that everything was compared while in use.
     live_checks,
 }

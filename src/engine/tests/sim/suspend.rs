@@ -3,7 +3,8 @@
 //! Suspend, what can be done while suspended, and resume.
 
 use super::devices::OpKind;
-use super::meta;
+use super::identity::Promised;
+use super::meta::{self, Running};
 use super::params::Faults;
 use super::promise::{Holds, Promise, Stop};
 use super::world::World;
@@ -22,13 +23,24 @@ impl World {
     pub(super) fn suspend_and_resume(&mut self) -> Result<(), Stop> {
         self.trace(|| "suspend".into());
         self.stats.suspends += 1;
-        self.engine.quiesce(true);
+        self.suspending();
         self.drain_host()?;
         self.postsuspend()?;
         self.during.suspended = true;
         self.while_suspended()?;
         self.during.suspended = false;
         Ok(())
+    }
+
+    fn suspending(&mut self) {
+        self.engine.quiesce(true);
+        self.engine.set_suspending(Some(self.now));
+    }
+
+    /// The host's requests come again.
+    pub(super) fn resumed(&mut self) {
+        self.engine.quiesce(false);
+        self.engine.set_suspending(None);
     }
 
     fn while_suspended(&mut self) -> Result<(), Stop> {
@@ -45,13 +57,15 @@ impl World {
         if self.recordable() {
             let _ = self.checkpoint_now(Checkpoint::activation(None))?;
         }
-        self.engine.quiesce(false);
+        self.engine.go_on(&self.shared);
+        self.resumed();
         Ok(())
     }
 
     /// Everything that the worker does, once.
     fn pass(&mut self) -> Result<(), Stop> {
         self.now += 10_000_000;
+        self.skip_pause();
         self.map_rest()?;
         self.take_ended()?;
         self.admit()?;
@@ -67,6 +81,16 @@ impl World {
             0
         };
         self.after_step()
+    }
+
+    /// If only the metadata device is waited for: until it is tried again.
+    fn skip_pause(&mut self) {
+        if !self.ops.is_empty() || !self.ended.is_empty() {
+            return;
+        }
+        let block = self.failed_block.as_ref().map(|(at, _)| *at);
+        let step = self.checkpoint.as_ref().map(Running::due);
+        self.now = self.now.max(block.or(step).unwrap_or(0));
     }
 
     /// Device-mapper waits for the host's requests before postsuspend.
@@ -92,6 +116,17 @@ impl World {
                 self.until(Self::is_committed)?;
             }
         }
+        if self.recordable() {
+            // It covers all that is complete by now.
+            self.tick += 1;
+            let failed = self.stats.failed_flushes;
+            let sent = Sent::own_flush(&self.shared);
+            self.submit(OpKind::OwnFlush { sent });
+            self.until(Self::is_idle)?;
+            let flushed = failed == self.stats.failed_flushes;
+            self.sample_source(flushed);
+            self.check_sampled()?;
+        }
         self.checkpoint_suspended()
     }
 
@@ -108,7 +143,10 @@ impl World {
 
     fn is_idle(&self) -> bool {
         let nothing_ends = self.ops.is_empty() && self.ended.is_empty();
-        nothing_ends && self.checkpoint.is_none() && !self.engine.is_copying()
+        nothing_ends
+            && self.checkpoint.is_none()
+            && self.failed_block.is_none()
+            && !self.engine.is_copying()
     }
 
     /// Nothing is left that could be recorded without another flush.
@@ -160,6 +198,8 @@ impl World {
         }
         self.trace(|| "assume_identical".into());
         self.land_all_late();
+        self.older_clone = Some(self.clone.clone());
+        self.unrecorded = true;
         let good = self.copy_to_clone();
         self.crash_here()?;
         let flushed = self.settle_clone();
@@ -172,13 +212,26 @@ impl World {
                 false => Ok(()),
             };
         }
-        let checkpoint = self
-            .engine
-            .assume_identical(&self.shared, meta::fingerprint());
+        let differed = self.shared.maps.count(Role::Cdm) > 0;
+        let clone = self.clone_samples();
+        if differed && clone.places().iter().count() == 0 {
+            let how = "no place is sampled where the clone differed";
+            Err(Promise::Recovery.broken(how))?;
+        }
         self.during.assuming = true;
+        let checkpoint = self.engine.assume_identical(&self.shared, clone);
+        let before = self.promised;
+        self.sample_source(true);
+        let now = Promised {
+            sampled: self.promised.sampled,
+            ..Promised::anew()
+        };
+        self.promised = before.or(now);
         let done = self.checkpoint_now(checkpoint)?;
         self.during.assuming = false;
         if done {
+            self.promised = now;
+            self.unrecorded = false;
             self.delta.fill(false);
         }
         Ok(())
@@ -239,6 +292,9 @@ impl World {
             self.land_all_late();
         }
         self.settings = self.any_settings();
+        let mut source = self.source.clone();
+        self.change_unstable(&mut source);
+        self.source = source;
         let device = self.meta.view();
         let loaded = match meta::load(&device, &self.params, self.settings) {
             Ok(Some(loaded)) => loaded,
@@ -248,16 +304,21 @@ impl World {
         if was_clean {
             self.same_maps(&loaded)?;
         }
-        self.oracle.reloaded(!was_clean);
-        let whole = self.params.window.start() == 0;
-        let tracking = loaded.shared.maps.state().mode == Mode::Tracking;
-        let different = whole && tracking && self.rng.below(12) == 0;
-        self.learn(&loaded, false);
-        if different {
-            // Behind the end of a restore, which the oracle may only learn of here.
-            self.delta.fill(true);
+        self.check_identity(&loaded, (&self.source, &self.clone))?;
+        if !was_clean && self.params.passdown {
+            self.promised.crashed();
         }
-        self.take_up(loaded, different)
+        self.oracle.reloaded(!was_clean);
+        self.learn(&loaded, false);
+        let words = self.any_words(&loaded);
+        if !words.declare() {
+            return self.take_up(loaded, words);
+        }
+        let params = self.params.clone();
+        self.params.calm();
+        self.take_up(loaded, words)?;
+        self.params = params;
+        Ok(())
     }
 
     /// After a clean shutdown the same bits come back.
@@ -283,7 +344,7 @@ impl World {
         self.drain_host()?;
         self.params.faults = Faults::default();
         if !self.recordable() {
-            self.engine.quiesce(true);
+            self.suspending();
             self.postsuspend()?;
             self.reload()?;
         }

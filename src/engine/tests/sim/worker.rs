@@ -3,7 +3,7 @@
 //! What the target's worker does, one small step at a time.
 
 use super::devices::{Op, OpKind};
-use super::meta::Progress;
+use super::meta::{Running, Stepped};
 use super::promise::Stop;
 use super::world::World;
 use crate::cache::Cache;
@@ -55,13 +55,19 @@ impl World {
             return;
         }
         self.commit_believed();
+        let due = |(at, _): &(u64, OpKind)| *at <= self.now;
+        if self.failed_block.as_ref().is_some_and(due) {
+            if let Some((_, block)) = self.failed_block.take() {
+                self.send_commit(block);
+            }
+        }
         let mut block = [0; BLOCK];
         match self.engine.next_commit(&self.shared, &mut block) {
             Commit::Nothing => {
                 let eager = !self.params.lazy_checkpoints;
                 let wants = eager && (self.engine.wants_checkpoint() || self.rng.below(20) == 0);
                 if wants && !self.engine.is_committing() && self.recordable() {
-                    self.checkpoint = Some(Checkpoint::new(Purpose::Running));
+                    self.begin_checkpoint();
                 }
             }
             Commit::Write(place) => {
@@ -71,19 +77,18 @@ impl World {
                     block: Rc::new(block),
                 });
             }
-            Commit::Checkpoint => self.checkpoint = Some(Checkpoint::new(Purpose::Running)),
+            Commit::Checkpoint => self.begin_checkpoint(),
         }
     }
 
-    /// The next write of a running checkpoint.
+    fn begin_checkpoint(&mut self) {
+        self.checkpoint = Some(Running::new(Checkpoint::new(Purpose::Running)));
+    }
+
+    /// The next step of a running checkpoint.
     pub(super) fn advance_checkpoint(&mut self) -> Result<(), Stop> {
-        let Some(mut checkpoint) = self.checkpoint.take() else {
-            return Ok(());
-        };
-        match self.checkpoint_step(&mut checkpoint)? {
-            Progress::More => self.checkpoint = Some(checkpoint),
-            Progress::Done => self.stats.checkpoints += 1,
-            Progress::Failed => {}
+        if self.checkpoint_step()? == Stepped::Done {
+            self.stats.checkpoints += 1;
         }
         Ok(())
     }
@@ -141,7 +146,7 @@ impl World {
     /// Takes the result of a journal write.
     pub(super) fn commit_done(&mut self, op: Op) {
         let ok = op.done == Some(true);
-        let written = self.engine.commit_written(&self.shared, ok);
+        let written = self.engine.commit_written(&self.shared, ok, self.now);
         self.trace(|| format!("commit ok {ok} {written:?}"));
         if !ok && self.params.cache != Cache::Apart {
             self.metadata_has_failed();
@@ -160,7 +165,10 @@ impl World {
     fn after_commit(&mut self, written: Written, kind: OpKind) {
         match written {
             Written::Done => {}
-            Written::Again => self.send_commit(kind),
+            Written::Again(at) => {
+                self.stats.metadata_retries += 1;
+                self.failed_block = Some((at, kind));
+            }
             Written::Waiting => {
                 self.stats.doubted += 1;
                 self.doubtful = Some(kind);

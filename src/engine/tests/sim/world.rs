@@ -6,14 +6,14 @@ use super::delta::Delta;
 use super::devices::{Late, Op, OpKind};
 use super::disk::{CloneDisk, DataDisk, MetaDisk, Stamp};
 use super::host::{Request, Settling, Waiting};
+use super::identity::Promised;
 use super::life::Life;
-use super::meta;
+use super::meta::{self, Running};
 use super::oracle::Oracle;
 use super::params::Params;
 use super::promise::{Broken, Promise, Stop};
 use super::rng::Rng;
 use super::stats::Stats;
-use crate::checkpoint::Checkpoint;
 use crate::format::Block;
 use crate::geometry::Geometry;
 use crate::machine::{Engine, Shared};
@@ -56,10 +56,19 @@ pub struct World {
     pub(super) late: Vec<Late>,
     /// What has ended and is left to the worker.
     pub(super) ended: Vec<Op>,
-    pub(super) checkpoint: Option<Checkpoint>,
+    pub(super) checkpoint: Option<Running>,
+    /// A journal block that has failed, and when it is written again.
+    pub(super) failed_block: Option<(u64, OpKind)>,
+    /// The metadata device fails until then.
+    pub(super) meta_gone_until: u64,
     /// The journal block that is written, if that is in doubt.
     pub(super) doubtful: Option<OpKind>,
     pub(super) identical: bool,
+    /// The one before it.
+    pub(super) older_clone: Option<CloneDisk>,
+    /// Its content is not the one that was recorded: the caller has made it anew, and could not say so.
+    pub(super) unrecorded: bool,
+    pub(super) promised: Promised,
     /// What is under way beside requests, for crash points.
     pub(super) during: During,
     /// The worker has found nothing to do so often.
@@ -147,8 +156,13 @@ impl World {
             late: Vec::new(),
             ended: Vec::new(),
             checkpoint: None,
+            failed_block: None,
+            meta_gone_until: 0,
             doubtful: None,
             identical,
+            older_clone: None,
+            unrecorded: false,
+            promised: Promised::anew(),
             during: During::default(),
             idle_passes: 0,
             next_sequential: params.window.start(),
@@ -198,7 +212,7 @@ impl World {
         self.survive(done)?;
         self.during.formatting = false;
         self.params.faults = faults;
-        self.engine.quiesce(false);
+        self.resumed();
         let mut step = 0;
         let mut some = self.life.steps.clone().unwrap_or_default().into_iter();
         while step < self.params.steps {
@@ -334,6 +348,7 @@ impl World {
             copy_size: self.rng.pick(&[8, 8, 16, 32, 64]),
             copy_rate: self.rng.pick(&[0, 0, 0, 100_000]),
             copy_min_rate: self.rng.pick(&[0, 1024, 100_000]),
+            metadata_patience: self.rng.pick(&[1, 1, 2, 30]),
         }
     }
 

@@ -93,7 +93,7 @@ fn gone_while_tracking() -> Result<()> {
     })
 }
 
-/// The fingerprint cannot be compared: the table is refused, the live one stays in use.
+/// The samples cannot be compared: the table is refused, the live one stays in use.
 fn gone_at_load() -> Result<()> {
     on(spec().features("format no_copy"), |rig| {
         begin_and_restore_two(rig)?;

@@ -53,7 +53,10 @@ fn copy(from: &str, to: &Plug, sectors: u64) -> Result<()> {
 }
 
 fn pulled_out_and_back(disk: Disk) -> Result<()> {
-    let mut rig = Rig::slices(spec().features("format no_copy"))?;
+    let spec = spec()
+        .features("format no_copy")
+        .core("metadata_patience", 1);
+    let mut rig = Rig::slices(spec)?;
     let plug = stand_in(slice(&mut rig, disk))?;
     rig.create()?;
     begin_and_restore_two(&mut rig)?;
