@@ -23,8 +23,8 @@ impl Rig {
     pub fn check_maps_against_disks(&self) -> Result<u64> {
         let found = maps::read(&self.metadata.part)?;
         let is_set = |extent: &u64| found.cdm.contains(extent) || found.prm.contains(extent);
-        let source = Device::open(&self.source.part.disk.path(self.spec.blocks))?;
-        let clone = Device::open_read_only(&self.clone.part.disk.path(self.spec.blocks))?;
+        let source = Device::open(&self.source.part.path())?;
+        let clone = Device::open_read_only(&self.clone.part.path())?;
         let mut compared = 0;
         for extent in (0..self.tracker.extents()).filter(|extent| !is_set(extent)) {
             if self.was_never_a_copy(extent) {

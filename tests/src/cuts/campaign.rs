@@ -5,7 +5,7 @@
 use super::check::Job;
 use super::image::Image;
 use super::loss::Loss;
-use super::machine::{Checked, Machine, SLOTS};
+use super::machine::{Checked, Machine, Volume, SLOTS};
 use super::oracle::Oracle;
 use super::plan::Life;
 use super::record::{Place, Record};
@@ -44,10 +44,8 @@ pub struct Cut {
     pub loss: Loss,
     /// Whether there was anything to lose.
     pub unflushed: bool,
-    /// The source.
-    pub source: Image,
-    /// The metadata device.
-    pub metadata: Image,
+    /// What it has left.
+    pub left: Volume,
     /// What is to be done with them.
     pub job: Job,
     /// What the witness had heard.
@@ -69,21 +67,15 @@ pub struct Campaign {
 }
 
 impl Campaign {
-    /// Lives a life and checks its cuts, until there are `goal` cuts in the tally.
+    /// Lives a life and checks its cuts.
     ///
     /// # Errors
     ///
     /// Something other than a promise is broken.
-    pub fn live(
-        &mut self,
-        life: Life,
-        dose: Dose,
-        goal: u64,
-        prepare: impl FnOnce(&mut World),
-    ) -> Result<()> {
+    pub fn live(&mut self, life: Life, dose: Dose, prepare: impl FnOnce(&mut World)) -> Result<()> {
         let (instants, records) = self.machine.live(life, dose.restores, dose.each, prepare)?;
         ensure!(
-            self.machine.clone_changes() == 0,
+            !self.machine.clone_was_changed(),
             "the clone was written to"
         );
         let mut oracle = Oracle::new(life);
@@ -98,22 +90,16 @@ impl Campaign {
             let oracle = Arc::new(oracle.clone());
             for number in 0..dose.losses {
                 let cut = self.cut(life, instant, number, &known, &oracle, batch.len());
-                if seen.insert((cut.source.checksum(), cut.metadata.checksum())) {
+                let left = [&cut.left.source, &cut.left.clone, &cut.left.metadata];
+                if seen.insert(left.map(Image::checksum)) {
                     batch.push(cut);
                 }
                 if batch.len() == SLOTS {
                     self.check(&std::mem::take(&mut batch))?;
                 }
             }
-            if self.tally.cuts >= goal {
-                break;
-            }
         }
         self.check(&batch)?;
-        ensure!(
-            self.machine.clone_changes() == 0,
-            "the clone was written to after a cut"
-        );
         self.tally.lives += 1;
         Ok(())
     }
@@ -129,7 +115,9 @@ impl Campaign {
     ) -> Cut {
         let seed = (life.number << 32) ^ (instant.at << 4) ^ number;
         let loss = Loss::choose(number, seed);
-        let (source, metadata) = loss.take(instant);
+        let [source, clone, metadata] = loss.take(instant);
+        let (source, metadata) = life.style.parts(source, metadata);
+        let has_files = !life.style.drops() && oracle.formatted && !oracle.cloning;
         let count = self.tally.cuts + slot as u64;
         Cut {
             life,
@@ -137,13 +125,19 @@ impl Campaign {
             at: instant.at,
             loss,
             unflushed: instant.has_unflushed(),
-            source,
-            metadata,
+            left: Volume {
+                source,
+                clone,
+                metadata,
+            },
             job: Job {
                 slot,
                 extent: life.extent(),
+                style: life.style,
+                format: !oracle.formatted,
+                accept_clone: oracle.cloning,
                 hold: count % 2 == 0,
-                files: count % 10 == 0,
+                files: has_files && count % 10 == 0,
                 finish: count % 6 == 3,
             },
             heard: Arc::clone(heard),
@@ -161,43 +155,15 @@ impl Campaign {
             return Ok(());
         }
         let jobs: Vec<Job> = cuts.iter().map(|cut| cut.job).collect();
-        let disks: Vec<(Image, Image)> = cuts
-            .iter()
-            .map(|cut| (cut.source.clone(), cut.metadata.clone()))
-            .collect();
+        let disks: Vec<Volume> = cuts.iter().map(|cut| cut.left.clone()).collect();
         for (cut, checked) in cuts.iter().zip(self.machine.check(&jobs, &disks)?) {
             let back = checked.back.clone();
-            if let Err(error) = self.judge(cut, checked) {
+            if let Err(error) = judge(cut, checked) {
                 self.broken(cut, &back, &format!("{error:#}"))?;
             }
             self.count(cut);
         }
         Ok(())
-    }
-
-    fn judge(&self, cut: &Cut, checked: Checked) -> Result<()> {
-        let clone = &self.machine.clone;
-        let Checked {
-            said,
-            back,
-            source,
-            metadata,
-        } = checked;
-        let answer = Answer {
-            back: &back,
-            after: Disks {
-                source: &source,
-                clone,
-                metadata: &metadata,
-            },
-            said,
-        };
-        let disks = Disks {
-            source: &cut.source,
-            clone,
-            metadata: &cut.metadata,
-        };
-        verify::check(&disks, &cut.job, answer, &cut.oracle)
     }
 
     fn broken(&mut self, cut: &Cut, back: &Image, why: &str) -> Result<()> {
@@ -210,7 +176,7 @@ impl Campaign {
             cut.loss
         );
         if self.tally.violations <= SAVED {
-            let folder = Saved::save(&self.failed, cut, &self.machine.clone, back, &finding)?;
+            let folder = Saved::save(&self.failed, cut, back, &finding)?;
             finding += &format!(
                 "\n  saved; look again: make soak ARGS='--replay {}'",
                 folder.display()
@@ -227,5 +193,23 @@ impl Campaign {
         tally.places[cut.place as usize] += 1;
         tally.files += u64::from(cut.job.files);
         tally.finished += u64::from(cut.job.finish);
+    }
+}
+
+fn judge(cut: &Cut, checked: Checked) -> Result<()> {
+    let Checked { said, back, after } = checked;
+    let answer = Answer {
+        back: &back,
+        after: disks(&after),
+        said,
+    };
+    verify::check(&disks(&cut.left), &cut.job, answer, &cut.oracle)
+}
+
+fn disks(volume: &Volume) -> Disks<'_> {
+    Disks {
+        source: &volume.source,
+        clone: &volume.clone,
+        metadata: &volume.metadata,
     }
 }

@@ -7,7 +7,10 @@
 
 use super::files;
 use super::load::disk;
+use super::machine::CLONE_AT;
 use super::plan::{FILES, LENGTH};
+use super::style::Style;
+use super::volume::{Part, Volume};
 use crate::dm::{self, New};
 use crate::io::Device;
 use crate::status::Status;
@@ -26,12 +29,18 @@ const READ: u64 = 2048;
 const PATIENCE: Duration = Duration::from_secs(600);
 
 /// What to do with the disks of one slot.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Job {
     /// Which slot.
     pub slot: usize,
     /// Extent size in sectors.
     pub extent: u64,
+    /// What the volume is like.
+    pub style: Style,
+    /// It may not be formatted yet.
+    pub format: bool,
+    /// The clone may be another one than was recorded.
+    pub accept_clone: bool,
     /// Do not copy while reading.
     pub hold: bool,
     /// Mount the file system, check the database, check the file system.
@@ -42,10 +51,12 @@ pub struct Job {
 
 impl fmt::Display for Job {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let flag = |is: bool| u8::from(is);
-        let flags = [flag(self.hold), flag(self.files), flag(self.finish)];
-        let [hold, files, finish] = flags;
-        write!(f, "{}:{}:{hold}:{files}:{finish}", self.slot, self.extent)
+        write!(f, "{}:{}:{}", self.slot, self.extent, self.style.name())?;
+        let mut job = *self;
+        job.flags().iter().try_for_each(|(letter, is)| {
+            let letter = if **is { *letter } else { '-' };
+            write!(f, ":{letter}")
+        })
     }
 }
 
@@ -53,36 +64,77 @@ impl FromStr for Job {
     type Err = anyhow::Error;
 
     fn from_str(word: &str) -> Result<Self> {
-        let numbers: Vec<u64> = word.split(':').map(str::parse).collect::<Result<_, _>>()?;
-        let [slot, extent, hold, files, finish] = numbers[..] else {
+        let words: Vec<&str> = word.split(':').collect();
+        let [slot, extent, style, ref letters @ ..] = words[..] else {
             anyhow::bail!("not a job: {word}");
         };
-        Ok(Self {
-            slot: slot as usize,
-            extent,
-            hold: hold != 0,
-            files: files != 0,
-            finish: finish != 0,
-        })
+        let mut job = Self {
+            slot: slot.parse()?,
+            extent: extent.parse()?,
+            style: style.parse()?,
+            format: false,
+            accept_clone: false,
+            hold: false,
+            files: false,
+            finish: false,
+        };
+        ensure!(letters.len() == job.flags().len(), "not a job: {word}");
+        for ((letter, flag), word) in job.flags().into_iter().zip(letters) {
+            *flag = *word == letter.to_string();
+        }
+        Ok(job)
     }
 }
 
 impl Job {
-    fn name(&self) -> String {
-        format!("slot{}", self.slot)
+    fn flags(&mut self) -> [(char, &mut bool); 5] {
+        [
+            ('b', &mut self.format),
+            ('a', &mut self.accept_clone),
+            ('h', &mut self.hold),
+            ('f', &mut self.files),
+            ('e', &mut self.finish),
+        ]
+    }
+
+    fn volume(&self) -> Volume {
+        let slot = self.slot;
+        let part = |role: &str| Part::whole(disk(&format!("{role}-{slot}")));
+        Volume {
+            name: format!("slot{slot}"),
+            style: self.style,
+            source: part("source"),
+            clone: Part {
+                start: CLONE_AT,
+                ..part("back")
+            },
+            metadata: part("metadata"),
+        }
+    }
+
+    fn words(&self) -> String {
+        let mut features = Vec::new();
+        if self.format {
+            features.extend(["format", "identical"]);
+        }
+        if self.accept_clone {
+            features.push("accept_clone");
+        }
+        if self.hold {
+            features.push("no_copy");
+        }
+        format!("{} {}", features.len(), features.join(" "))
     }
 
     fn table(&self) -> String {
-        let slot = self.slot;
-        let [metadata, source] = ["metadata", "source"].map(|role| disk(&format!("{role}-{slot}")));
-        let hold = if self.hold { "1 no_copy" } else { "0" };
-        let (clone, extent) = (disk("clone"), self.extent);
-        format!("0 {LENGTH} restore {metadata} {source} {clone} {extent} {hold}")
+        let words = self.words();
+        self.volume().table(self.extent, words.trim_end())
     }
 
     fn run(&self) -> Result<String> {
-        let name = self.name();
-        let device = Device::open(&dm::path(&name))?;
+        let volume = self.volume();
+        let name = volume.name.clone();
+        let device = Device::open(&volume.path())?;
         let back = Device::open(&disk(&format!("back-{}", self.slot)))?;
         copy(&device, &back, 0)?;
         let mut word = "-".to_string();
@@ -106,13 +158,10 @@ impl Job {
     }
 
     fn check_files(&self) -> Result<String> {
-        let part = format!("{}-files", self.name());
+        let name = self.volume().name;
+        let part = format!("{name}-files");
         let sectors = FILES.end - FILES.start;
-        let table = format!(
-            "0 {sectors} linear {} {}",
-            dm::path(&self.name()),
-            FILES.start
-        );
+        let table = format!("0 {sectors} linear {} {}", dm::path(&name), FILES.start);
         dm::ok(&["create", &part, "--table", &table])?;
         let word = files::check(&dm::path(&part), &part);
         let removed = dm::ok(&["remove", "--retry", &part]);
@@ -144,8 +193,14 @@ pub fn run(line: &str) -> Result<()> {
         .split_whitespace()
         .map(str::parse)
         .collect::<Result<_>>()?;
+    let volumes: Vec<Volume> = jobs.iter().map(Job::volume).collect();
+    let volumes: Vec<&Volume> = volumes.iter().collect();
+    Volume::make_below(&volumes)?;
     let refused = create(&jobs)?;
-    let running = jobs.iter().filter(|job| !refused.contains(&job.slot));
+    let is_made = |volume: &Volume| !refused.contains(&volume.name);
+    let made: Vec<&Volume> = volumes.iter().copied().filter(|v| is_made(v)).collect();
+    Volume::make_above(&made)?;
+    let running = jobs.iter().filter(|job| is_made(&job.volume()));
     let results: Vec<(usize, Result<String>)> = thread::scope(|scope| {
         let spawned = running.map(|job| (job.slot, scope.spawn(|| job.run())));
         let threads: Vec<_> = spawned.collect();
@@ -161,18 +216,19 @@ pub fn run(line: &str) -> Result<()> {
             Err(error) => say_failed(slot, &format!("{error:#}")),
         }
     }
-    let names: Vec<String> = jobs.iter().map(Job::name).collect();
-    remove(&names, &refused)
+    Volume::remove(&volumes, is_made)?;
+    println!("@end");
+    Ok(())
 }
 
 fn say_failed(slot: usize, why: &str) {
     println!("@failed {slot} {}", why.replace('\n', "; "));
 }
 
-/// Makes the mapped devices with one command. If one is refused, each by itself; returns the slots
+/// Makes the mapped devices with one command. If one is refused, each by itself; returns the names
 /// of those that are refused.
-fn create(jobs: &[Job]) -> Result<BTreeSet<usize>> {
-    let names: Vec<String> = jobs.iter().map(Job::name).collect();
+fn create(jobs: &[Job]) -> Result<BTreeSet<String>> {
+    let names: Vec<String> = jobs.iter().map(|job| job.volume().name).collect();
     let devices: Vec<New> = jobs
         .iter()
         .zip(&names)
@@ -186,33 +242,19 @@ fn create(jobs: &[Job]) -> Result<BTreeSet<usize>> {
     if dm::create_all(&devices).is_ok() {
         return Ok(refused);
     }
-    for job in jobs {
-        let made = dm::run(&["info", &job.name()])?;
+    for (job, name) in jobs.iter().zip(&names) {
+        let made = dm::run(&["info", name])?;
         if made.ok && made.out.contains("ACTIVE") {
             continue;
         }
-        dm::run(&["remove", &job.name()])?;
-        if let Err(error) = dm::ok(&["create", &job.name(), "--table", &job.table()]) {
-            dm::run(&["remove", &job.name()])?;
+        dm::run(&["remove", name])?;
+        if let Err(error) = dm::ok(&["create", name, "--table", &job.table()]) {
+            dm::run(&["remove", name])?;
             say_failed(job.slot, &format!("refused: {error:#}"));
-            refused.insert(job.slot);
+            refused.insert(name.clone());
         }
     }
     Ok(refused)
-}
-
-fn remove(names: &[String], refused: &BTreeSet<usize>) -> Result<()> {
-    let mut args = vec!["remove", "--retry"];
-    let made = names.iter().enumerate();
-    args.extend(
-        made.filter(|(slot, _)| !refused.contains(slot))
-            .map(|(_, name)| name.as_str()),
-    );
-    if args.len() > 2 {
-        dm::ok(&args)?;
-    }
-    println!("@end");
-    Ok(())
 }
 
 #[cfg(test)]
@@ -224,6 +266,9 @@ mod tests {
         let job = Job {
             slot: 2,
             extent: 128,
+            style: Style::OneDisk,
+            format: true,
+            accept_clone: false,
             hold: true,
             files: false,
             finish: true,

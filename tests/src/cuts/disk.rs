@@ -8,7 +8,9 @@
 //! sector it keeps the content of one, or of none.
 
 use super::image::{Image, SECTOR};
-use super::nbd::{Kind, Request};
+use super::nbd::{Kind, Request, EIO};
+use crate::random::Random;
+use std::collections::BTreeSet;
 use std::ops::Range;
 use std::sync::Arc;
 
@@ -107,7 +109,14 @@ pub struct Disk {
     pub lies: bool,
     /// How many requests to change something were received.
     pub changes: u64,
+    /// Flushes that fail, one in [`FAILS`], if there is chance to decide it.
+    pub fails: Option<Random>,
+    /// What failed flushes have dropped.
+    dropped: BTreeSet<u64>,
 }
+
+/// One in so many flushes fails.
+const FAILS: u64 = 8;
 
 impl Disk {
     /// A disk that holds this and writes blocks of so many sectors whole.
@@ -121,6 +130,8 @@ impl Disk {
             content,
             lies: false,
             changes: 0,
+            fails: None,
+            dropped: BTreeSet::new(),
         }
     }
 
@@ -162,11 +173,15 @@ impl Disk {
     }
 
     /// Completes a request. Returns what a read has read.
-    pub fn complete(&mut self, ticket: &Ticket) -> Vec<u8> {
+    ///
+    /// # Errors
+    ///
+    /// A flush fails, and has dropped some of what it covers.
+    pub fn complete(&mut self, ticket: &Ticket) -> Result<Vec<u8>, u32> {
         let Ticket { request, covers } = ticket;
         let is_covered = |write: &Unflushed| covers.contains(&write.at);
         match request.kind {
-            Kind::Read => return self.content.read(request.offset, request.len),
+            Kind::Read => return Ok(self.content.read(request.offset, request.len)),
             Kind::Write(_) | Kind::Zero => {
                 let writes = self.state.unflushed.iter_mut();
                 for write in writes.filter(|write| is_covered(write)) {
@@ -176,10 +191,39 @@ impl Disk {
                     self.state.persist(is_covered);
                 }
             }
+            Kind::Flush if self.flush_fails(covers) => {
+                self.drop_some(covers);
+                return Err(EIO);
+            }
             Kind::Flush if !self.lies => self.state.persist(is_covered),
             Kind::Flush => {}
         }
-        Vec::new()
+        Ok(Vec::new())
+    }
+
+    /// A flush must fail if another one has dropped what it covers.
+    fn flush_fails(&mut self, covers: &[u64]) -> bool {
+        let is_unlucky = match &mut self.fails {
+            Some(chance) => chance.below(FAILS) == 0,
+            None => false,
+        };
+        is_unlucky || covers.iter().any(|at| self.dropped.contains(at))
+    }
+
+    /// Drops about half of these writes, or all. A read then finds what was there before.
+    fn drop_some(&mut self, covers: &[u64]) {
+        let mut fallback = Random::new(0);
+        let chance = self.fails.as_mut().unwrap_or(&mut fallback);
+        let all = chance.below(3) == 0;
+        let dropped = &mut self.dropped;
+        self.state.unflushed.retain(|write| {
+            let drop = covers.contains(&write.at) && (all || chance.below(2) == 0);
+            if drop {
+                dropped.insert(write.at);
+            }
+            !drop
+        });
+        self.content = self.state.cut(|_| true);
     }
 }
 
@@ -224,11 +268,11 @@ mod tests {
         let mut disk = disk();
         let first = disk.receive(write(0, 1, 1, false), 1);
         let second = disk.receive(write(1, 2, 1, false), 2);
-        disk.complete(&first);
+        disk.complete(&first).unwrap();
         let flushing = disk.receive(flush(), 3);
-        disk.complete(&second);
+        disk.complete(&second).unwrap();
         assert_eq!(durable(&disk), [0; 8], "it has not ended");
-        disk.complete(&flushing);
+        disk.complete(&flushing).unwrap();
         assert_eq!(durable(&disk)[..2], [1, 0]);
         assert_eq!(left(&disk, |_| true)[..2], [1, 2]);
     }
@@ -237,10 +281,10 @@ mod tests {
     fn fua_makes_its_own_data_durable_and_nothing_else() {
         let mut disk = disk();
         let plain = disk.receive(write(0, 1, 1, false), 1);
-        disk.complete(&plain);
+        disk.complete(&plain).unwrap();
         let fua = disk.receive(write(4, 2, 1, true), 2);
         assert_eq!(durable(&disk)[4], 0, "not before it is completed");
-        disk.complete(&fua);
+        disk.complete(&fua).unwrap();
         assert_eq!(durable(&disk), [0, 0, 0, 0, 2, 0, 0, 0]);
     }
 
@@ -248,12 +292,12 @@ mod tests {
     fn a_lost_write_does_not_come_back_over_a_later_durable_one() {
         let mut disk = disk();
         let older = disk.receive(write(0, 1, 3, false), 1);
-        disk.complete(&older);
+        disk.complete(&older).unwrap();
         let newer = disk.receive(write(1, 2, 1, true), 2);
-        disk.complete(&newer);
+        disk.complete(&newer).unwrap();
         assert_eq!(left(&disk, |_| true)[..3], [1, 2, 1]);
         let flushing = disk.receive(flush(), 3);
-        disk.complete(&flushing);
+        disk.complete(&flushing).unwrap();
         assert_eq!(durable(&disk)[..3], [1, 2, 1]);
     }
 
@@ -271,7 +315,7 @@ mod tests {
         let mut disk = disk();
         for at in 1..=3 {
             let ticket = disk.receive(write(0, at as u8, 1, false), at);
-            disk.complete(&ticket);
+            disk.complete(&ticket).unwrap();
         }
         for kept in 0..=3 {
             assert_eq!(u64::from(left(&disk, |write| write.at == kept)[0]), kept);
@@ -280,13 +324,40 @@ mod tests {
     }
 
     #[test]
+    fn a_failing_flush_drops_what_it_covers_and_so_does_its_neighbour() {
+        let mut disk = disk();
+        // Each flush fails.
+        let first = disk.receive(write(0, 1, 8, true), 1);
+        disk.complete(&first).unwrap();
+        for at in 2..10 {
+            let ticket = disk.receive(write(at as usize % 8, at as u8, 1, false), at);
+            disk.complete(&ticket).unwrap();
+        }
+        let (one, other) = (disk.receive(flush(), 10), disk.receive(flush(), 11));
+        disk.fails = Some((0..).map(Random::new).find(unlucky).unwrap());
+        assert_eq!(disk.complete(&one), Err(EIO));
+        disk.fails = None;
+        assert!(!disk.dropped.is_empty());
+        assert_eq!(disk.complete(&other), Err(EIO), "it covered them, too");
+        let left: Vec<u8> = (0..8).map(|at| disk.content().sector(at)[0]).collect();
+        assert_eq!(left, self::left(&disk, |_| true));
+        assert!(left.contains(&1), "what was there before: {left:?}");
+        let third = disk.receive(flush(), 12);
+        assert!(disk.complete(&third).is_ok(), "there is nothing left to do");
+    }
+
+    fn unlucky(chance: &Random) -> bool {
+        chance.clone().below(FAILS) == 0
+    }
+
+    #[test]
     fn a_disk_that_lies_makes_nothing_durable() {
         let mut disk = disk();
         disk.lies = true;
         let ticket = disk.receive(write(0, 1, 1, true), 1);
-        disk.complete(&ticket);
+        disk.complete(&ticket).unwrap();
         let flushing = disk.receive(flush(), 2);
-        disk.complete(&flushing);
+        disk.complete(&flushing).unwrap();
         assert_eq!(durable(&disk), [0; 8]);
     }
 }

@@ -3,6 +3,7 @@
 //! A file system with a database on the volume: made outside the virtual machine, written to and
 //! checked in it.
 
+use super::oracle::Oracle;
 use super::plan::FILES;
 use super::record::Record;
 use super::witness::Witness;
@@ -217,20 +218,20 @@ impl Found {
     /// # Errors
     ///
     /// A committed row is missing, or one is there that must not be.
-    pub fn check(&self, epoch: u64, rows: u64, starting: bool) -> Result<()> {
-        let now = self.compare(epoch, rows);
-        if starting && now.is_err() {
-            return self.compare(epoch + 1, 0);
+    pub fn check(&self, oracle: &Oracle) -> Result<()> {
+        let now = self.compare(oracle.epoch, oracle.rows, oracle.clone_rows);
+        if oracle.starting && now.is_err() {
+            return self.compare(oracle.epoch + 1, 0, oracle.clone_rows);
         }
         now
     }
 
-    fn compare(&self, epoch: u64, rows: u64) -> Result<()> {
+    fn compare(&self, epoch: u64, rows: u64, clone: u64) -> Result<()> {
         let last = |wanted| self.epochs.iter().find(|(number, ..)| *number == wanted);
         let count = |wanted| last(wanted).map_or(0, |(_, _, last)| *last);
-        ensure!(count(0) >= ROWS, "rows of the clone are missing: {self:?}");
+        ensure!(count(0) >= clone, "rows of the clone are missing: {self:?}");
         ensure!(
-            epoch == 0 || count(0) == ROWS,
+            epoch == 0 || count(0) == clone,
             "rows from before the restore: {self:?}"
         );
         ensure!(

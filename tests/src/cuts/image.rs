@@ -7,7 +7,7 @@ use std::sync::Arc;
 /// A sector in bytes.
 pub const SECTOR: usize = 512;
 /// A piece in bytes.
-const PIECE: usize = 32 << 10;
+pub const PIECE: usize = 32 << 10;
 
 type Piece = [u8; PIECE];
 
@@ -68,6 +68,15 @@ impl Image {
         }
     }
 
+    /// Puts another image at byte `at`, which is where a piece begins.
+    pub fn place(&mut self, at: usize, other: &Self) {
+        assert_eq!(at % PIECE, 0, "a piece begins at {at}");
+        let pieces = self.pieces.iter_mut().skip(at / PIECE);
+        for (piece, placed) in pieces.zip(&other.pieces) {
+            *piece = Arc::clone(placed);
+        }
+    }
+
     /// One sector.
     pub fn sector(&self, sector: u64) -> &[u8] {
         let at = sector as usize * SECTOR;
@@ -98,6 +107,9 @@ mod tests {
         assert_eq!(image.read(PIECE - 3, 6), b"across");
         assert_eq!(before.read(PIECE - 3, 6), [0; 6]);
         assert_ne!(image.checksum(), before.checksum());
+        let mut both = Image::zeroed(PIECE * 4);
+        both.place(PIECE * 2, &image);
+        assert_eq!(both.read(PIECE * 3 - 3, 6), b"across");
         assert_eq!(
             Image::from_bytes(&image.to_bytes()).checksum(),
             image.checksum()

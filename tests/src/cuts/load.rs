@@ -6,6 +6,8 @@ use super::files::Files;
 use super::plan::{Life, FILES, FIO, LENGTH, WRITERS};
 use super::record::{Place, Record};
 use super::scsi;
+use super::style::Style;
+use super::volume::{Part, Volume};
 use super::witness::Witness;
 use super::writers::Writers;
 use crate::dm;
@@ -22,7 +24,7 @@ use std::time::Duration;
 /// Name of the mapped device.
 const NAME: &str = "load";
 /// Name of its part with the file system.
-const PART: &str = "load-files";
+const FILES_NAME: &str = "load-files";
 /// The copy's rate while extents are left to be seen, KiB/s.
 const RATE: u64 = 2048;
 /// When a restore that does not come on is given up.
@@ -38,42 +40,118 @@ const SOME: u64 = 24;
 pub fn run(life: Life, restores: u64) -> Result<()> {
     let load = Load {
         life,
+        volume: volume(life.style),
         witness: Witness::open(WRITERS)?,
     };
-    load.create()?;
+    load.format()?;
     load.enter(Place::Tracking)?;
-    load.with_everything(0, |writers| writers.wait_for(SOME))?;
+    load.with_everything(0, |writers| {
+        writers.wait_for(SOME)?;
+        load.reload(Place::Tracking)?;
+        writers.wait_for(SOME)
+    })?;
+    if !life.style.drops() {
+        load.make_clone()?;
+    }
     for epoch in 1..=restores {
         load.start_restore(epoch)?;
         load.with_everything(epoch, |writers| load.restore(writers))?;
     }
     let status = load.status()?;
-    dm::ok(&["remove", "--retry", NAME])?;
+    Volume::remove(&[&load.volume], |_| true)?;
     let errors = status.clone_errors + status.source_errors + status.metadata_errors;
     ensure!(
-        errors == 0 && status.metadata_mode == "rw",
+        status.metadata_mode == "rw" && (errors == 0 || life.style.drops()),
         "requests failed: {status:?}"
     );
     Ok(())
 }
 
+fn volume(style: Style) -> Volume {
+    let [source, clone, metadata] =
+        ["source", "clone", "metadata"].map(|name| Part::whole(disk(name)));
+    let metadata = if style.is_one_disk() {
+        Part {
+            start: LENGTH,
+            ..Part::whole(disk("source"))
+        }
+    } else {
+        metadata
+    };
+    Volume {
+        name: NAME.into(),
+        style,
+        source,
+        clone,
+        metadata,
+    }
+}
+
 struct Load {
     life: Life,
+    volume: Volume,
     witness: Witness,
 }
 
 impl Load {
-    fn create(&self) -> Result<()> {
+    fn format(&self) -> Result<()> {
         for name in ["source", "metadata"] {
             scsi::check_cache(name, self.life.block > 1)?;
         }
-        let [metadata, source, clone] = ["metadata", "source", "clone"].map(disk);
-        let (extent, copy_size) = (self.life.extent(), self.life.copy_size());
-        let table = format!(
-            "0 {LENGTH} restore {metadata} {source} {clone} {extent} 2 format identical \
-             6 copy_rate 1 copy_min_rate 0 copy_size {copy_size}"
-        );
-        dm::ok(&["create", NAME, "--table", &table]).map(drop)
+        Volume::make_below(&[&self.volume])?;
+        self.enter(Place::Format)?;
+        dm::ok(&[
+            "create",
+            NAME,
+            "--table",
+            &self.table("2 format identical", 1),
+        ])?;
+        self.witness.say(Record::Formatted)?;
+        Volume::make_above(&[&self.volume])
+    }
+
+    fn table(&self, features: &str, rate: u64) -> String {
+        let copy_size = self.life.copy_size();
+        let words = format!("{features} 6 copy_rate {rate} copy_min_rate 0 copy_size {copy_size}");
+        self.volume.table(self.life.extent(), &words)
+    }
+
+    /// Another table of the same volume takes over, while everybody writes. Then it is `next`.
+    fn reload(&self, next: Place) -> Result<()> {
+        self.enter(Place::Reload)?;
+        dm::ok(&["load", NAME, "--table", &self.table("0", 1)])?;
+        dm::ok(&["suspend", NAME])?;
+        dm::ok(&["resume", NAME])?;
+        self.enter(next)
+    }
+
+    /// Makes the clone anew. What is written stays in caches, unless device-mapper hides them from
+    /// the target.
+    fn make_clone(&self) -> Result<()> {
+        self.enter(Place::Identical)?;
+        dm::ok(&["suspend", NAME])?;
+        self.witness.say(Record::Cloning)?;
+        let [from, to] = ["source", "clone"].map(disk);
+        let count = format!("count={}", LENGTH * 512);
+        let sync = match self.life.style {
+            Style::Large => "conv=notrunc,fsync",
+            _ => "conv=notrunc",
+        };
+        sh::ok(
+            "dd",
+            &[
+                &format!("if={from}"),
+                &format!("of={to}"),
+                "bs=64k",
+                &count,
+                "iflag=direct,count_bytes",
+                sync,
+            ],
+        )?;
+        dm::ok(&["message", NAME, "0", "assume_identical"])?;
+        self.witness.say(Record::Identified)?;
+        dm::ok(&["resume", NAME])?;
+        self.enter(Place::Tracking)
     }
 
     fn status(&self) -> Result<Status> {
@@ -97,7 +175,7 @@ impl Load {
     /// From just behind the start of a restore to behind its end.
     fn restore(&self, writers: &Writers) -> Result<()> {
         writers.wait_for(SOME)?;
-        self.enter(Place::Middle)?;
+        self.reload(Place::Middle)?;
         let all = self.status()?.cdm;
         // The background is to get its rate however busy the writers are.
         for key in ["copy_min_rate", "copy_rate"] {
@@ -120,18 +198,24 @@ impl Load {
 
     /// Does something while everybody writes.
     fn with_everything(&self, epoch: u64, act: impl FnOnce(&Writers) -> Result<()>) -> Result<()> {
+        let device = Device::open(&self.volume.path())?;
+        let writers = Writers::start(self.life, &device, &self.witness)?;
+        if self.life.style.drops() {
+            // A file system ends with the first flush that fails.
+            act(&writers)?;
+            return writers.stop();
+        }
         let part = FILES.end - FILES.start;
         let table = format!("0 {part} linear {} {}", dm::path(NAME), FILES.start);
-        dm::ok(&["create", PART, "--table", &table])?;
-        let writers = Writers::start(self.life, &Device::open(&dm::path(NAME))?, &self.witness)?;
-        let files = Files::start(&dm::path(PART), epoch, self.witness.lane(WRITERS)?)?;
+        dm::ok(&["create", FILES_NAME, "--table", &table])?;
+        let files = Files::start(&dm::path(FILES_NAME), epoch, self.witness.lane(WRITERS)?)?;
         let fio = Fio::start();
         act(&writers)?;
         let stopped = [writers.stop(), files.stop(), fio.stop()];
         for stopped in stopped {
             stopped?;
         }
-        dm::ok(&["remove", "--retry", PART]).map(drop)
+        dm::ok(&["remove", "--retry", FILES_NAME]).map(drop)
     }
 }
 

@@ -19,7 +19,7 @@ pub enum Loss {
     AllButLast,
     /// Only one, chosen by chance.
     One(u64),
-    /// All of this disk; none of the other.
+    /// All of this disk; none of the others.
     Of(Role),
     /// Each write by chance.
     Whole(u64),
@@ -45,9 +45,9 @@ impl Loss {
         }
     }
 
-    /// What is on source and metadata device after it.
-    pub fn take(self, instant: &Instant) -> (Image, Image) {
-        let disks = [&instant.source, &instant.metadata];
+    /// What is on the disks of source, clone and metadata device after it.
+    pub fn take(self, instant: &Instant) -> [Image; 3] {
+        let disks = [&instant.source, &instant.clone, &instant.metadata];
         let all = || disks.iter().flat_map(|disk| &disk.unflushed);
         let last = all().map(|write| write.at).max();
         let mut chance = Random::new(match self {
@@ -67,8 +67,9 @@ impl Loss {
             Self::Torn(_) => chance.below(2) == 0,
         };
         let source = instant.source.cut(|write| keep(Role::Source, write));
+        let clone = instant.clone.cut(|write| keep(Role::Clone, write));
         let metadata = instant.metadata.cut(|write| keep(Role::Metadata, write));
-        (source, metadata)
+        [source, clone, metadata]
     }
 }
 

@@ -5,12 +5,14 @@
 
 use super::check::Job;
 use super::files;
-use super::image::{Image, SECTOR};
+use super::image::{Image, PIECE, SECTOR};
 use super::nbd::{Export, Exports, Server};
 use super::plan::{Life, FILES, LENGTH};
 use super::record::Record;
+use super::style::{Style, METADATA};
 use super::world::{self, Instant, Plain, Role, Served, Shared, Witness, World};
 use crate::forge;
+use crate::random::Random;
 use crate::stamps::{Stamp, Writer};
 use anyhow::{bail, ensure, Result};
 use std::collections::BTreeMap;
@@ -24,7 +26,10 @@ use xtask::vm::{Config, Disk, Vm};
 /// Disks that are checked at the same time.
 pub const SLOTS: usize = 6;
 const BYTES: usize = LENGTH as usize * SECTOR;
-const METADATA_BYTES: usize = 2 << 20;
+const METADATA_BYTES: usize = METADATA as usize * SECTOR;
+/// The sector of a read-back disk from which on it holds the clone.
+pub const CLONE_AT: u64 = ((2 * BYTES).next_multiple_of(PIECE) / SECTOR) as u64;
+const BACK_BYTES: usize = CLONE_AT as usize * SECTOR + BYTES;
 /// A machine that lives longer hangs.
 const LIMIT: Duration = Duration::from_secs(3600);
 
@@ -41,9 +46,18 @@ pub struct Checked {
     pub said: Result<String>,
     /// What was read.
     pub back: Image,
-    /// The source afterwards.
+    /// The disks afterwards.
+    pub after: Volume,
+}
+
+/// What the disks of a volume hold.
+#[derive(Clone)]
+pub struct Volume {
+    /// The source.
     pub source: Image,
-    /// The metadata device afterwards.
+    /// The clone.
+    pub clone: Image,
+    /// The metadata device.
     pub metadata: Image,
 }
 
@@ -54,27 +68,28 @@ pub struct Machine {
     pub world: Shared,
     slots: Vec<Slot>,
     /// The clone as it was made.
-    pub clone: Image,
+    clone: Image,
     block: u64,
+    style: Style,
     _server: Server,
 }
 
 impl Machine {
-    /// Boots one whose disks have blocks of so many sectors.
+    /// Boots one whose disks have blocks of so many sectors, for volumes of this style.
     ///
     /// # Errors
     ///
     /// Programs are missing, or the machine does not boot.
-    pub fn boot(name: &str, handed: &HandedDown, block: u64) -> Result<Self> {
+    pub fn boot(name: &str, handed: &HandedDown, block: u64, style: Style) -> Result<Self> {
         let dir = handed.dir.join(name);
         std::fs::create_dir_all(&dir)?;
         let clone = make_clone(&dir)?;
-        let world = Arc::new(Mutex::new(fresh(&clone, block)));
+        let world = Arc::new(Mutex::new(fresh(&clone, block, style)));
         let slots: Vec<Slot> = (0..SLOTS)
             .map(|_| Slot {
-                source: Plain::zeroed(BYTES),
+                source: Plain(Arc::new(Mutex::new(style.source_disk(&clone)))),
                 metadata: Plain::zeroed(METADATA_BYTES),
-                back: Plain::zeroed(2 * BYTES),
+                back: Plain::zeroed(BACK_BYTES),
             })
             .collect();
         let exports = exports(&world, &slots);
@@ -102,6 +117,7 @@ impl Machine {
             slots,
             clone,
             block,
+            style,
             _server: server,
         })
     }
@@ -119,30 +135,37 @@ impl Machine {
         each: usize,
         prepare: impl FnOnce(&mut World),
     ) -> Result<(Vec<Instant>, Vec<Record>)> {
-        ensure!(life.block == self.block, "a life for other disks");
-        let mut new = fresh(&self.clone, self.block);
+        ensure!(
+            (life.block, life.style) == (self.block, self.style),
+            "a life for other disks"
+        );
+        let mut new = fresh(&self.clone, self.block, self.style);
         new.choose(life.number, each);
+        if self.style.drops() {
+            new.disk(Role::Source).fails = Some(Random::new(life.number));
+        }
         prepare(&mut new);
         *world::lock(&self.world) = new;
-        self.vm
-            .send(&format!("live {} {} {restores}", life.number, life.block))?;
+        self.vm.send(&format!("live {} {restores}", life.words()))?;
         self.until_end(|_| Ok(()))?;
         Ok(world::lock(&self.world).take())
     }
 
-    /// Does the jobs on disks as they are given: source and metadata device for each.
+    /// Does the jobs on disks as they are given.
     ///
     /// # Errors
     ///
     /// The guest did not answer. What a check has found is in the result.
-    pub fn check(&mut self, jobs: &[Job], disks: &[(Image, Image)]) -> Result<Vec<Checked>> {
-        for (job, (source, metadata)) in jobs.iter().zip(disks) {
+    pub fn check(&mut self, jobs: &[Job], disks: &[Volume]) -> Result<Vec<Checked>> {
+        for (job, volume) in jobs.iter().zip(disks) {
             let slot = &self.slots[job.slot];
-            *slot.source.image() = source.clone();
+            *slot.source.image() = self.style.source_disk(&volume.source);
             // All at once: volumes of one UUID would keep each other out.
-            let renamed = forge::renamed(metadata.to_bytes(), job.slot as u8);
+            let renamed = forge::renamed(volume.metadata.to_bytes(), job.slot as u8);
             *slot.metadata.image() = Image::from_bytes(&renamed);
-            *slot.back.image() = Image::zeroed(2 * BYTES);
+            let mut back = Image::zeroed(BACK_BYTES);
+            back.place(CLONE_AT as usize * SECTOR, &volume.clone);
+            *slot.back.image() = back;
         }
         let words: Vec<String> = jobs.iter().map(Job::to_string).collect();
         self.vm.send(&format!("check {}", words.join(" ")))?;
@@ -160,25 +183,25 @@ impl Machine {
             let slot = &self.slots[job.slot];
             let said = said.remove(&job.slot);
             let said = said.unwrap_or_else(|| Err("the guest said nothing about it".into()));
+            let back = slot.back.image().clone();
+            let source = slot.source.image().read(0, BYTES);
+            let clone = back.read(CLONE_AT as usize * SECTOR, BYTES);
             Checked {
                 said: said.map_err(anyhow::Error::msg),
-                back: slot.back.image().clone(),
-                source: slot.source.image().clone(),
-                metadata: slot.metadata.image().clone(),
+                back,
+                after: Volume {
+                    source: Image::from_bytes(&source),
+                    clone: Image::from_bytes(&clone),
+                    metadata: slot.metadata.image().clone(),
+                },
             }
         });
         Ok(checked.collect())
     }
 
-    /// Puts another clone in place of the one that was made.
-    pub fn put_clone(&mut self, clone: Image) {
-        *world::lock(&self.world) = fresh(&clone, self.block);
-        self.clone = clone;
-    }
-
-    /// How many requests have changed the clone.
-    pub fn clone_changes(&self) -> u64 {
-        world::lock(&self.world).disk(Role::Clone).changes
+    /// Whether the clone was written to other than by who made it anew.
+    pub fn clone_was_changed(&self) -> bool {
+        world::lock(&self.world).clone_was_changed()
     }
 
     /// Shuts it down; the kernel must not have complained.
@@ -204,9 +227,9 @@ impl Machine {
     }
 }
 
-fn fresh(clone: &Image, block: u64) -> World {
+fn fresh(clone: &Image, block: u64, style: Style) -> World {
     let metadata = Image::zeroed(METADATA_BYTES);
-    World::new(clone.clone(), clone.clone(), metadata, block)
+    World::new(style.source_disk(clone), clone.clone(), metadata, block)
 }
 
 /// How a disk is attached. Disks with larger blocks are SCSI disks, which know FUA; virtio disks do

@@ -4,7 +4,8 @@
 //!
 //! The disks of a virtual machine are served from outside ([`nbd`]), by a process that models the
 //! volatile cache of each ([`disk`]) and keeps one order over all of them ([`world`]). In the
-//! machine a volume is used and restored again and again ([`load`], [`writers`], [`files`]); what
+//! machine a [`volume`] of some [`style`] is used, restored, reloaded and cloned again and again
+//! ([`load`], [`writers`], [`files`]); what
 //! it has sent, and what was flushed, it tells a witness that has its place in the same order
 //! ([`witness`], [`record`]). At instants that are chosen by chance the disks are taken as a power
 //! cut could leave them ([`loss`]). The machine then starts the real module on such disks
@@ -29,8 +30,10 @@ pub mod record;
 pub mod saved;
 pub mod scsi;
 pub mod soak;
+pub mod style;
 pub mod tally;
 pub mod verify;
+pub mod volume;
 pub mod witness;
 pub mod world;
 pub mod writers;

@@ -118,7 +118,8 @@ const EXPORT_FLAGS: u16 = 1 | (1 << 2) | (1 << 3) | (1 << 5) | (1 << 6);
 const REQUEST_MAGIC: u32 = 0x2560_9513;
 const REPLY_MAGIC: u32 = 0x6744_6698;
 const FLAG_FUA: u16 = 1;
-const EIO: u32 = 5;
+/// The error of a device that fails.
+pub const EIO: u32 = 5;
 const EINVAL: u32 = 22;
 
 fn serve(stream: UnixStream, exports: &Exports) -> Result<()> {
@@ -250,11 +251,6 @@ fn complete(mut output: &UnixStream, received: &Receiver<Pending>, latency: Dura
             return;
         }
     }
-}
-
-/// The error of a device that fails.
-pub fn io_error() -> Completion {
-    Box::new(|| Err(EIO))
 }
 
 fn bytes(input: &mut impl Read, len: usize) -> io::Result<Vec<u8>> {

@@ -3,15 +3,17 @@
 //! What the mapped device may hold after a power cut. It knows only what the load told the witness
 //! before the cut.
 
+use super::files::ROWS;
 use super::plan::{Kind, Life, STAMPS, WRITERS};
 use super::record::Record;
 use crate::stamps::{self, Found, Stamp, Writer, BLOCK};
 use anyhow::{bail, Result};
+use std::collections::BTreeSet;
 
 /// What a sector may hold.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Content {
-    /// The clone's.
+    /// What the first clone holds.
     Clone,
     /// A host write's.
     Host(u64),
@@ -47,6 +49,8 @@ struct Sector {
     number: u64,
     durable: Content,
     maybe: Vec<(u64, Content)>,
+    /// What the clone holds.
+    clone: Content,
 }
 
 impl Sector {
@@ -54,7 +58,25 @@ impl Sector {
         number: 0,
         durable: Content::Clone,
         maybe: Vec::new(),
+        clone: Content::Clone,
     };
+
+    /// As the clone is.
+    fn restored(&self) -> Self {
+        Self {
+            durable: self.clone,
+            clone: self.clone,
+            ..Self::NEW
+        }
+    }
+
+    /// All of it is durable, and the clone is made of it.
+    fn identified(&mut self) {
+        if let Some((number, content)) = self.maybe.pop() {
+            self.pin(number, content);
+        }
+        self.clone = self.durable;
+    }
 
     fn may_hold(&self, sector: u64, found: Found) -> bool {
         let mut all = self.maybe.iter().map(|(_, content)| *content);
@@ -70,8 +92,6 @@ impl Sector {
     }
 }
 
-static NEW: Sector = Sector::NEW;
-
 /// Follows what the load says.
 #[derive(Clone)]
 pub struct Oracle {
@@ -79,12 +99,20 @@ pub struct Oracle {
     sectors: Vec<Sector>,
     issued: [u64; WRITERS as usize],
     flushed: [u64; WRITERS as usize],
+    /// Operations that nothing makes durable: they have failed, or their data was dropped.
+    failed: BTreeSet<(u64, u64)>,
+    /// The metadata is formatted.
+    pub formatted: bool,
+    /// A new clone is being made.
+    pub cloning: bool,
     /// The restore that was started last.
     pub epoch: u64,
     /// The next one may have been started.
     pub starting: bool,
     /// Rows that were committed in this epoch.
     pub rows: u64,
+    /// Rows of the clone's database.
+    pub clone_rows: u64,
 }
 
 impl Oracle {
@@ -95,9 +123,13 @@ impl Oracle {
             sectors: vec![Sector::NEW; (STAMPS.end - STAMPS.start) as usize],
             issued: [0; WRITERS as usize],
             flushed: [0; WRITERS as usize],
+            failed: BTreeSet::new(),
+            formatted: false,
+            cloning: false,
             epoch: 0,
             starting: false,
             rows: 0,
+            clone_rows: ROWS,
         }
     }
 
@@ -108,16 +140,31 @@ impl Oracle {
                 let from = std::mem::replace(&mut self.issued[writer as usize], end);
                 (from..end).for_each(|number| self.issue(writer, number));
             }
+            Record::Fua(writer, number) if number < self.flushed[writer as usize] => {}
             Record::Fua(writer, number) => self.pin(writer, number),
             Record::Flushed(writer, end) => {
-                let from = std::mem::replace(&mut self.flushed[writer as usize], end);
+                let from = self.flushed[writer as usize];
                 (from..end).for_each(|number| self.pin(writer, number));
+                self.flushed[writer as usize] = from.max(end);
+            }
+            Record::Failed(writer, number) => drop(self.failed.insert((writer, number))),
+            // What was flushed before is safe; of the rest anything may be gone.
+            Record::Dropped => self.flushed = self.issued,
+            Record::Formatted => self.formatted = true,
+            Record::Cloning => self.cloning = true,
+            Record::Identified => {
+                self.sectors.iter_mut().for_each(Sector::identified);
+                self.flushed = self.issued;
+                self.clone_rows = self.rows.max(ROWS);
+                self.cloning = false;
             }
             Record::Row(epoch, number) if epoch == self.epoch => self.rows = number,
             Record::Row(..) | Record::Enter(_) => {}
             Record::Starting(_) => self.starting = true,
             Record::Started(epoch) => {
-                self.sectors.fill(Sector::NEW);
+                for sector in &mut self.sectors {
+                    *sector = sector.restored();
+                }
                 // Nothing of what was written before counts any more.
                 self.flushed = self.issued;
                 (self.epoch, self.starting, self.rows) = (epoch, false, 0);
@@ -132,6 +179,9 @@ impl Oracle {
     }
 
     fn pin(&mut self, writer: u64, number: u64) {
+        if self.failed.contains(&(writer, number)) {
+            return;
+        }
         self.each(writer, number, |sector, content| {
             sector.pin(number + 1, content)
         });
@@ -159,24 +209,22 @@ impl Oracle {
     ///
     /// A sector holds what it must not.
     pub fn check(&self, data: &[u8]) -> Result<()> {
-        let now = self.compare(data, |sector| sector);
+        let now = self.compare(data, Sector::clone);
         // All of it is from before, or all of it from after: no mixture.
-        if self.starting && now.is_err() && self.compare(data, |_| &NEW).is_ok() {
+        if self.starting && now.is_err() && self.compare(data, Sector::restored).is_ok() {
             return Ok(());
         }
         now
     }
 
-    fn compare<'a>(&'a self, data: &[u8], may: impl Fn(&'a Sector) -> &'a Sector) -> Result<()> {
+    fn compare(&self, data: &[u8], may: impl Fn(&Sector) -> Sector) -> Result<()> {
         let mut wrong = Vec::new();
         let sectors = STAMPS.zip(&self.sectors).zip(data.chunks_exact(BLOCK));
         for ((number, sector), block) in sectors {
             let found = stamps::read(block);
-            if !may(sector).may_hold(number, found) {
-                wrong.push(format!(
-                    "sector {number}: {found} instead of {:x?}",
-                    may(sector)
-                ));
+            let may = may(sector);
+            if !may.may_hold(number, found) {
+                wrong.push(format!("sector {number}: {found} instead of {may:x?}"));
             }
         }
         if wrong.is_empty() {
@@ -196,6 +244,7 @@ mod tests {
     const LIFE: Life = Life {
         number: 1,
         block: 1,
+        style: super::super::style::Style::Plain,
     };
 
     /// A volume on which everything is the clone's.
@@ -254,6 +303,36 @@ mod tests {
         }
         oracle.hear(Record::Started(1));
         assert!(oracle.check(&clone).is_ok() && oracle.check(&written).is_err());
+    }
+
+    #[test]
+    fn what_was_dropped_or_has_failed_is_pinned_by_no_later_flush() {
+        let (number, clone) = (write_number(), volume());
+        let records = [Record::Dropped, Record::Failed(0, number)];
+        for lost in records {
+            let mut oracle = Oracle::new(LIFE);
+            oracle.hear(Record::Issue(0, number + 1));
+            oracle.hear(lost);
+            oracle.hear(Record::Flushed(0, number + 1));
+            assert!(oracle.check(&clone).is_ok(), "{lost:?}");
+        }
+    }
+
+    #[test]
+    fn a_restore_goes_back_to_the_clone_that_was_made_last() {
+        let (number, clone) = (write_number(), volume());
+        let mut written = clone.clone();
+        (0..=number).for_each(|number| {
+            if LIFE.op(0, number).kind == Kind::Write {
+                apply(&mut written, number);
+            }
+        });
+        let mut oracle = Oracle::new(LIFE);
+        oracle.hear(Record::Issue(0, number + 1));
+        oracle.hear(Record::Identified);
+        oracle.hear(Record::Issue(0, number + 2));
+        oracle.hear(Record::Started(1));
+        assert!(oracle.check(&written).is_ok() && oracle.check(&clone).is_err());
     }
 
     #[test]

@@ -3,7 +3,9 @@
 //! The volume, and what the stamped writers do with their part of it: operation after operation, by
 //! life, writer and number.
 
+use super::style::Style;
 use crate::random::Random;
+use anyhow::Result;
 use std::ops::Range;
 
 /// Length of the volume in sectors; the last extent is short for the larger sizes.
@@ -54,6 +56,8 @@ pub struct Life {
     pub number: u64,
     /// Logical block size in sectors.
     pub block: u64,
+    /// What its volume is like.
+    pub style: Style,
 }
 
 impl Life {
@@ -65,6 +69,25 @@ impl Life {
     /// The largest copy in sectors: also smaller than an extent.
     pub fn copy_size(self) -> u64 {
         [64, 2048, 512][(self.number / 6 % 3) as usize]
+    }
+
+    /// As words.
+    pub fn words(self) -> String {
+        format!("{} {} {}", self.number, self.block, self.style.name())
+    }
+
+    /// From its words.
+    ///
+    /// # Errors
+    ///
+    /// They are not.
+    pub fn from_words(words: [&str; 3]) -> Result<Self> {
+        let [number, block, style] = words;
+        Ok(Self {
+            number: number.parse()?,
+            block: block.parse()?,
+            style: style.parse()?,
+        })
     }
 
     /// Operation `number` of a writer.
@@ -107,7 +130,12 @@ mod tests {
     fn writers_keep_to_their_own_parts_and_blocks() {
         for number in 0..12 {
             let block = [1, 8][(number % 2) as usize];
-            let life = Life { number, block };
+            let style = Style::Plain;
+            let life = Life {
+                number,
+                block,
+                style,
+            };
             for writer in 0..WRITERS {
                 let part = STAMPS.start + writer * PART..STAMPS.start + (writer + 1) * PART;
                 for op in (0..300).map(|n| life.op(writer, n)) {
@@ -128,6 +156,7 @@ mod tests {
         let life = Life {
             number: 3,
             block: 1,
+            style: Style::Plain,
         };
         let ops: Vec<Op> = (0..400).map(|n| life.op(0, n)).collect();
         for kind in [Kind::Write, Kind::Fua, Kind::Zero, Kind::Discard] {

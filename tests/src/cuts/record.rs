@@ -9,8 +9,14 @@ use std::str::FromStr;
 /// Where in the life of a restore.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Place {
+    /// The metadata is being formatted.
+    Format,
     /// No restore is under way.
     Tracking,
+    /// A new clone is being made, and declared identical.
+    Identical,
+    /// Another table of the same volume takes over.
+    Reload,
     /// From before `start_restore` until the host has written for a while.
     Start,
     /// Copies are made.
@@ -21,12 +27,23 @@ pub enum Place {
 
 impl Place {
     /// All.
-    pub const ALL: [Self; 4] = [Self::Tracking, Self::Start, Self::Middle, Self::End];
+    pub const ALL: [Self; 7] = [
+        Self::Format,
+        Self::Tracking,
+        Self::Identical,
+        Self::Reload,
+        Self::Start,
+        Self::Middle,
+        Self::End,
+    ];
 
     /// Its name.
     pub fn name(self) -> &'static str {
         match self {
+            Self::Format => "format",
             Self::Tracking => "tracking",
+            Self::Identical => "identical",
+            Self::Reload => "reload",
             Self::Start => "start",
             Self::Middle => "middle",
             Self::End => "end",
@@ -47,6 +64,17 @@ pub enum Record {
     Fua(u64, u64),
     /// A flush has ended that a writer sent when its operations below this number had ended.
     Flushed(u64, u64),
+    /// A writer's operation of this number has failed: nobody knows what it has written.
+    Failed(u64, u64),
+    /// A disk has dropped writes that it had acknowledged, and says so by a flush that fails. Noted
+    /// by the disks themselves.
+    Dropped,
+    /// The volume was formatted.
+    Formatted,
+    /// Somebody begins to write to the clone; nobody writes to the volume.
+    Cloning,
+    /// The clone is declared identical; nobody has written to the volume since.
+    Identified,
     /// The database has committed this row of this restore.
     Row(u64, u64),
     /// The restore of this number is about to be started; nobody writes.
@@ -63,6 +91,11 @@ impl fmt::Display for Record {
             Self::Issue(writer, end) => write!(f, "issue {writer} {end}"),
             Self::Fua(writer, number) => write!(f, "fua {writer} {number}"),
             Self::Flushed(writer, end) => write!(f, "flushed {writer} {end}"),
+            Self::Failed(writer, number) => write!(f, "failed {writer} {number}"),
+            Self::Dropped => write!(f, "dropped"),
+            Self::Formatted => write!(f, "formatted"),
+            Self::Cloning => write!(f, "cloning"),
+            Self::Identified => write!(f, "identified"),
             Self::Row(epoch, number) => write!(f, "row {epoch} {number}"),
             Self::Starting(epoch) => write!(f, "starting {epoch}"),
             Self::Started(epoch) => write!(f, "started {epoch}"),
@@ -80,6 +113,11 @@ impl FromStr for Record {
             ["issue", writer, end] => Self::Issue(writer.parse()?, end.parse()?),
             ["fua", writer, number] => Self::Fua(writer.parse()?, number.parse()?),
             ["flushed", writer, end] => Self::Flushed(writer.parse()?, end.parse()?),
+            ["failed", writer, number] => Self::Failed(writer.parse()?, number.parse()?),
+            ["dropped"] => Self::Dropped,
+            ["formatted"] => Self::Formatted,
+            ["cloning"] => Self::Cloning,
+            ["identified"] => Self::Identified,
             ["row", epoch, number] => Self::Row(epoch.parse()?, number.parse()?),
             ["starting", epoch] => Self::Starting(epoch.parse()?),
             ["started", epoch] => Self::Started(epoch.parse()?),
@@ -103,6 +141,11 @@ mod tests {
             Record::Issue(2, 17),
             Record::Fua(0, 3),
             Record::Flushed(1, 4),
+            Record::Failed(5, 6),
+            Record::Dropped,
+            Record::Formatted,
+            Record::Cloning,
+            Record::Identified,
             Record::Row(2, 9),
             Record::Starting(1),
             Record::Started(1),

@@ -6,6 +6,7 @@ use super::campaign::Cut;
 use super::check::Job;
 use super::image::Image;
 use super::loss::Loss;
+use super::machine::Volume;
 use super::oracle::Oracle;
 use super::plan::Life;
 use super::record::{Place, Record};
@@ -18,25 +19,19 @@ use std::sync::Arc;
 pub struct Saved;
 
 impl Saved {
-    /// Saves a cut below `parent` and returns its folder. The clone is saved too, for a look.
+    /// Saves a cut below `parent` and returns its folder.
     ///
     /// # Errors
     ///
     /// A file cannot be written.
-    pub fn save(
-        parent: &Path,
-        cut: &Cut,
-        clone: &Image,
-        back: &Image,
-        why: &str,
-    ) -> Result<PathBuf> {
-        let Life { number, block } = cut.life;
+    pub fn save(parent: &Path, cut: &Cut, back: &Image, why: &str) -> Result<PathBuf> {
+        let number = cut.life.number;
         let folder = parent.join(format!("life-{number}-at-{}-{}", cut.at, cut.job.slot));
         fs::create_dir_all(&folder)?;
         let images = [
-            ("source", &cut.source),
-            ("clone", clone),
-            ("metadata", &cut.metadata),
+            ("source", &cut.left.source),
+            ("clone", &cut.left.clone),
+            ("metadata", &cut.left.metadata),
             ("back", back),
         ];
         for (name, image) in images {
@@ -46,16 +41,16 @@ impl Saved {
         fs::write(folder.join("heard"), heard.join("\n"))?;
         fs::write(folder.join("report"), why)?;
         let job = Job { slot: 0, ..cut.job };
-        fs::write(folder.join("cut"), format!("{number} {block} {job}"))?;
+        fs::write(folder.join("cut"), format!("{} {job}", cut.life.words()))?;
         Ok(folder)
     }
 
-    /// Loads a cut and the clone that belongs to it.
+    /// Loads a cut.
     ///
     /// # Errors
     ///
     /// It is not such a folder.
-    pub fn load(folder: &Path) -> Result<(Cut, Image)> {
+    pub fn load(folder: &Path) -> Result<Cut> {
         let image = |name: &str| -> Result<Image> {
             let path = folder.join(format!("{name}.img"));
             let bytes = fs::read(&path).with_context(|| path.display().to_string())?;
@@ -65,10 +60,7 @@ impl Saved {
         let cut = text("cut")?;
         let mut words = cut.split_whitespace();
         let mut word = || words.next().context("a word is missing");
-        let life = Life {
-            number: word()?.parse()?,
-            block: word()?.parse()?,
-        };
+        let life = Life::from_words([word()?, word()?, word()?])?;
         let job = word()?.parse()?;
         let heard: Vec<Record> = text("heard")?
             .lines()
@@ -76,18 +68,20 @@ impl Saved {
             .collect::<Result<_>>()?;
         let mut oracle = Oracle::new(life);
         heard.iter().for_each(|record| oracle.hear(*record));
-        let cut = Cut {
+        Ok(Cut {
             life,
             place: Place::Tracking,
             at: 0,
             loss: Loss::None,
             unflushed: false,
-            source: image("source")?,
-            metadata: image("metadata")?,
+            left: Volume {
+                source: image("source")?,
+                clone: image("clone")?,
+                metadata: image("metadata")?,
+            },
             job,
             heard: Arc::new(heard),
             oracle: Arc::new(oracle),
-        };
-        Ok((cut, image("clone")?))
+        })
     }
 }

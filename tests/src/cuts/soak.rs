@@ -6,6 +6,7 @@ use super::campaign::{Campaign, Dose};
 use super::machine::Machine;
 use super::plan::Life;
 use super::saved::Saved;
+use super::style::Style;
 use super::tally::Tally;
 use anyhow::{bail, Result};
 use clap::Parser;
@@ -37,9 +38,14 @@ pub struct Cli {
     replay: Option<PathBuf>,
 }
 
-/// The block size of a life, in sectors.
-fn block(life: u64) -> u64 {
-    [1, 8][(life / LIVES % 2) as usize]
+/// The life of this number: of each style in turn, on disks of both block sizes.
+fn life(number: u64) -> Life {
+    let machine = (number / LIVES) as usize;
+    Life {
+        number,
+        block: [1, 8][machine % 2],
+        style: Style::ALL[machine % Style::ALL.len()],
+    }
 }
 
 /// Soaks. The last line is the total.
@@ -59,9 +65,9 @@ pub fn run(cli: &Cli) -> Result<()> {
     let limit = cli.minutes.map(|minutes| Duration::from_secs(minutes * 60));
     let in_time = || limit.is_none_or(|limit| began.elapsed() < limit);
     while total.cuts < goal && in_time() {
-        let block = block(total.lives);
+        let Life { block, style, .. } = life(total.lives);
         let mut campaign = Campaign {
-            machine: Machine::boot("soak", &handed, block)?,
+            machine: Machine::boot("soak", &handed, block, style)?,
             tally: Tally::default(),
             failed: handed.dir.join("failed"),
             findings: Vec::new(),
@@ -70,12 +76,9 @@ pub fn run(cli: &Cli) -> Result<()> {
             if total.cuts >= goal || !in_time() {
                 break;
             }
-            let life = Life {
-                number: total.lives,
-                block,
-            };
+            let life = life(total.lives);
             campaign.tally = Tally::default();
-            campaign.live(life, DOSE, u64::MAX, |_| ())?;
+            campaign.live(life, DOSE, |_| ())?;
             campaign
                 .findings
                 .drain(..)
@@ -83,8 +86,9 @@ pub fn run(cli: &Cli) -> Result<()> {
             total.add(&campaign.tally);
             total.save(&path)?;
             println!(
-                "life {}, {} s: {} cuts, {} violations; in all {} cuts, {} violations",
+                "life {} ({}), {} s: {} cuts, {} violations; in all {} cuts, {} violations",
                 life.number,
+                style.name(),
                 began.elapsed().as_secs(),
                 campaign.tally.cuts,
                 campaign.tally.violations,
@@ -106,9 +110,8 @@ pub fn run(cli: &Cli) -> Result<()> {
 }
 
 fn replay(handed: &HandedDown, folder: &Path) -> Result<()> {
-    let (cut, clone) = Saved::load(folder)?;
-    let mut machine = Machine::boot("replay", handed, cut.life.block)?;
-    machine.put_clone(clone);
+    let cut = Saved::load(folder)?;
+    let machine = Machine::boot("replay", handed, cut.life.block, cut.life.style)?;
     let mut campaign = Campaign {
         machine,
         tally: Tally::default(),

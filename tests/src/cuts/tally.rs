@@ -20,7 +20,7 @@ pub struct Tally {
     /// Those at whose instant some write was unflushed.
     pub unflushed: u64,
     /// Those at each place, in the order of [`Place::ALL`].
-    pub places: [u64; 4],
+    pub places: [u64; Place::ALL.len()],
     /// Those with fsck and integrity check.
     pub files: u64,
     /// Those after which the restore was let run to its end.
@@ -58,14 +58,17 @@ impl Tally {
         }
     }
 
-    fn fields(&self) -> [(&'static str, u64); 10] {
-        let [tracking, start, middle, end] = self.places;
+    fn fields(&self) -> [(&'static str, u64); 13] {
+        let [format, tracking, identical, reload, start, middle, end] = self.places;
         [
             ("lives", self.lives),
             ("cuts", self.cuts),
             ("violations", self.violations),
             ("unflushed", self.unflushed),
+            ("format", format),
             ("tracking", tracking),
+            ("identical", identical),
+            ("reload", reload),
             ("start", start),
             ("middle", middle),
             ("end", end),
@@ -74,14 +77,17 @@ impl Tally {
         ]
     }
 
-    fn fields_mut(&mut self) -> [&mut u64; 10] {
-        let [tracking, start, middle, end] = &mut self.places;
+    fn fields_mut(&mut self) -> [&mut u64; 13] {
+        let [format, tracking, identical, reload, start, middle, end] = &mut self.places;
         [
             &mut self.lives,
             &mut self.cuts,
             &mut self.violations,
             &mut self.unflushed,
+            format,
             tracking,
+            identical,
+            reload,
             start,
             middle,
             end,
@@ -140,7 +146,7 @@ mod tests {
             cuts: 2,
             violations: 3,
             unflushed: 4,
-            places: [5, 6, 7, 8],
+            places: [5, 6, 7, 8, 11, 12, 13],
             files: 9,
             finished: 10,
         };

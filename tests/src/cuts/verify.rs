@@ -7,9 +7,11 @@ use super::files::Found;
 use super::image::{Image, SECTOR};
 use super::oracle::Oracle;
 use super::plan::{FILES, LENGTH, STAMPS};
+use super::style::Style;
 use crate::maps::{self, OnDisk};
 use crate::stamps;
 use anyhow::{bail, ensure, Context, Result};
+use std::collections::BTreeSet;
 use std::ops::Range;
 
 /// The disks of one volume.
@@ -22,10 +24,48 @@ pub struct Disks<'a> {
     pub metadata: &'a Image,
 }
 
+/// What the maps say, by extents of the volume in one piece.
+struct Maps {
+    restoring: bool,
+    cdm: BTreeSet<u64>,
+    prm: BTreeSet<u64>,
+}
+
+impl Maps {
+    fn of(found: &OnDisk, style: Style, extent: u64) -> Result<Self> {
+        let in_one_piece = |map: &BTreeSet<u64>| -> Result<BTreeSet<u64>> {
+            let extents = map.iter();
+            extents
+                .map(|number| style.in_one_piece(*number, extent))
+                .collect()
+        };
+        Ok(Self {
+            restoring: found.restoring,
+            cdm: in_one_piece(&found.cdm)?,
+            prm: in_one_piece(&found.prm)?,
+        })
+    }
+
+    /// Of metadata that is not formatted, which happens with `format identical`.
+    fn blank() -> Self {
+        Self {
+            restoring: false,
+            cdm: BTreeSet::new(),
+            prm: BTreeSet::new(),
+        }
+    }
+}
+
 impl Disks<'_> {
     /// What recovery finds.
-    fn maps(&self) -> Result<OnDisk> {
-        maps::recover_image(self.metadata.to_bytes())
+    fn maps(&self, job: &Job) -> Result<Maps> {
+        match maps::recover_image(self.metadata.to_bytes()) {
+            Ok(found) => Maps::of(&found, job.style, job.extent),
+            Err(refused) if job.format && format!("{refused:#}").contains("Blank") => {
+                Ok(Maps::blank())
+            }
+            Err(refused) => Err(refused),
+        }
     }
 
     /// The maps never lie: where the bits are clear, source and clone are the same.
@@ -33,8 +73,8 @@ impl Disks<'_> {
     /// # Errors
     ///
     /// They are not, or the metadata is refused.
-    pub fn check_maps(&self, extent: u64) -> Result<OnDisk> {
-        let found = self.maps()?;
+    fn check_maps(&self, job: &Job) -> Result<Maps> {
+        let (found, extent) = (self.maps(job)?, job.extent);
         for number in 0..LENGTH.div_ceil(extent) {
             if found.cdm.contains(&number) || (found.restoring && found.prm.contains(&number)) {
                 continue;
@@ -53,7 +93,7 @@ impl Disks<'_> {
     }
 
     /// What a read of the whole volume must return, given what recovery has found.
-    fn mapped(&self, found: &OnDisk, extent: u64) -> Vec<u8> {
+    fn mapped(&self, found: &Maps, extent: u64) -> Vec<u8> {
         let mut data = self.source.read(0, LENGTH as usize * SECTOR);
         for number in found.cdm.iter().filter(|_| found.restoring) {
             let from = (number * extent) as usize * SECTOR;
@@ -86,7 +126,7 @@ pub fn check(cut: &Disks<'_>, job: &Job, answer: Answer<'_>, oracle: &Oracle) ->
         files,
         ..
     } = job;
-    let found = cut.check_maps(extent).context("as the cut has left it")?;
+    let found = cut.check_maps(job).context("as the cut has left it")?;
     let word = answer.said?;
     let read = part(answer.back, 0..LENGTH);
     oracle.check(&read[range(STAMPS)]).context("read at once")?;
@@ -98,11 +138,15 @@ pub fn check(cut: &Disks<'_>, job: &Job, answer: Answer<'_>, oracle: &Oracle) ->
     }
     let after = answer
         .after
-        .check_maps(extent)
+        .check_maps(job)
         .context("when it was taken away")?;
     ensure!(!finish || !after.restoring, "the restore has not ended");
+    ensure!(
+        cut.clone.to_bytes() == answer.after.clone.to_bytes(),
+        "the clone was written to"
+    );
     if files {
-        Found::parse(&word)?.check(oracle.epoch, oracle.rows, oracle.starting)?;
+        Found::parse(&word)?.check(oracle)?;
     }
     Ok(())
 }

@@ -48,16 +48,19 @@ pub struct Instant {
     pub at: u64,
     /// How many records the witness had received.
     pub heard: usize,
-    /// The source.
+    /// The disk of the source.
     pub source: State,
-    /// The metadata device.
+    /// The disk of the clone.
+    pub clone: State,
+    /// The disk of the metadata device.
     pub metadata: State,
 }
 
 impl Instant {
     /// Whether a cut would lose anything.
     pub fn has_unflushed(&self) -> bool {
-        !self.source.unflushed.is_empty() || !self.metadata.unflushed.is_empty()
+        let disks = [&self.source, &self.clone, &self.metadata];
+        disks.iter().any(|disk| !disk.unflushed.is_empty())
     }
 }
 
@@ -111,6 +114,8 @@ impl Sampler {
 /// The disks and what was heard.
 pub struct World {
     disks: [Disk; 3],
+    /// The clone was not written to before somebody said so.
+    pristine: bool,
     at: u64,
     witness: Vec<Record>,
     sampler: Sampler,
@@ -121,6 +126,7 @@ impl World {
     pub fn new(source: Image, clone: Image, metadata: Image, block: u64) -> Self {
         Self {
             disks: [source, clone, metadata].map(|image| Disk::new(image, block)),
+            pristine: true,
             at: 0,
             witness: Vec::new(),
             sampler: Sampler::new(0, 0),
@@ -135,6 +141,11 @@ impl World {
     /// A disk.
     pub fn disk(&mut self, role: Role) -> &mut Disk {
         &mut self.disks[role as usize]
+    }
+
+    /// Whether the clone was written to other than by who made it anew.
+    pub fn clone_was_changed(&mut self) -> bool {
+        !self.pristine || self.disk(Role::Clone).changes > 0
     }
 
     /// The chosen instants, in order, and all that was heard. Nothing is chosen any more.
@@ -153,13 +164,16 @@ impl World {
             at,
             witness,
             sampler,
+            ..
         } = self;
+        let state = |role: Role| disks[role as usize].state().clone();
         sampler.offer(|place| Instant {
             place,
             at: *at,
             heard: witness.len(),
-            source: disks[Role::Source as usize].state().clone(),
-            metadata: disks[Role::Metadata as usize].state().clone(),
+            source: state(Role::Source),
+            clone: state(Role::Clone),
+            metadata: state(Role::Metadata),
         });
     }
 
@@ -172,12 +186,15 @@ impl World {
         ticket
     }
 
-    fn complete(&mut self, role: Role, ticket: &Ticket) -> Vec<u8> {
-        let data = self.disks[role as usize].complete(ticket);
+    fn complete(&mut self, role: Role, ticket: &Ticket) -> Result<Vec<u8>, u32> {
+        let done = self.disks[role as usize].complete(ticket);
+        if done.is_err() {
+            self.witness.push(Record::Dropped);
+        }
         if !ticket.is_read() {
             self.step();
         }
-        data
+        done
     }
 
     fn hear(&mut self, data: &[u8]) {
@@ -187,8 +204,11 @@ impl World {
             let Ok(record) = record else {
                 continue;
             };
-            if let Record::Enter(place) = record {
-                self.sampler.enter(Some(place));
+            match record {
+                Record::Enter(place) => self.sampler.enter(Some(place)),
+                Record::Cloning => self.pristine &= self.disk(Role::Clone).changes == 0,
+                Record::Identified => self.disk(Role::Clone).changes = 0,
+                _ => {}
             }
             self.witness.push(record);
         }
@@ -223,7 +243,7 @@ impl Export for Served {
     fn receive(&self, request: Request) -> Completion {
         let (world, role) = (Arc::clone(&self.world), self.role);
         let ticket = lock(&world).receive(role, request);
-        Box::new(move || Ok(lock(&world).complete(role, &ticket)))
+        Box::new(move || lock(&world).complete(role, &ticket))
     }
 
     fn latency(&self) -> Duration {

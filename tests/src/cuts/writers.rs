@@ -94,15 +94,25 @@ impl OneWriter {
 
     fn act(&self, number: u64) -> Result<()> {
         let op = self.life.op(self.number, number);
-        self.change(&op).with_context(|| format!("{op:x?}"))?;
-        if op.kind == Kind::Fua {
+        let changed = self.change(&op).with_context(|| format!("{op:x?}"));
+        if !self.may_fail(changed)? {
+            self.witness.say(Record::Failed(self.number, number))?;
+        } else if op.kind == Kind::Fua {
             self.witness.say(Record::Fua(self.number, number))?;
         }
-        if op.flush_after {
-            self.device.flush()?;
+        if op.flush_after && self.may_fail(self.device.flush().map_err(Into::into))? {
             self.witness.say(Record::Flushed(self.number, number + 1))?;
         }
         Ok(())
+    }
+
+    /// Whether a request has succeeded, which it must where no flush of the disks fails.
+    fn may_fail(&self, done: Result<()>) -> Result<bool> {
+        match done {
+            Ok(()) => Ok(true),
+            Err(_) if self.life.style.drops() => Ok(false),
+            Err(error) => Err(error),
+        }
     }
 
     fn change(&self, op: &Op) -> Result<()> {

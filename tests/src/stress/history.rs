@@ -323,6 +323,7 @@ mod tests {
             blocks: Blocks::B512,
             start: 0,
             sectors: 8,
+            in_memory: false,
         };
         History::new(&part(Disk::Source), &part(Disk::Clone), 8)
     }

@@ -9,10 +9,14 @@
 //! | and when a sector is read while it changes? | [`torn`] |
 //! | what does the host send? | [`load`] |
 //! | what is done to the mapped device? | [`control`] |
+//! | which source completes where the kernel may be preempted? | [`memory`] |
+//! | who else wants the same disks? | [`twins`] |
 //! | in what order, and what is checked when? | [`rounds`] |
 
 pub mod control;
 pub mod history;
 pub mod load;
+pub mod memory;
 pub mod rounds;
 pub mod torn;
+pub mod twins;

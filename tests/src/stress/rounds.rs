@@ -7,6 +7,9 @@
 use super::control::{Control, Counts, MOST_JOBS, SMALLEST_COPY};
 use super::history::{Effect, History};
 use super::load::{self, Load, HALVES};
+use super::memory;
+use super::twins::Twins;
+use crate::bench::brd::Disks;
 use crate::disks::Blocks;
 use crate::requests::parts;
 use crate::rig::{AllMoved, Rig, Spec};
@@ -35,6 +38,8 @@ pub struct Plan {
     pub extent: u64,
     /// Length in sectors.
     pub length: u64,
+    /// Whether the source is a disk of memory.
+    pub in_memory: bool,
     /// How many restores.
     pub rounds: u64,
     /// What everything random follows from, the order of events aside.
@@ -78,14 +83,22 @@ pub fn run(plan: Plan, watch: Watch) -> Result<Summary> {
     let spec = Spec::new(plan.blocks, plan.extent)
         .length(plan.length)
         .features("format");
-    let rig = Rig::new(spec)?;
+    let (rig, memory) = if plan.in_memory {
+        let (rig, memory) = memory::rig(spec)?;
+        (rig, Some(memory))
+    } else {
+        (Rig::new(spec)?, None)
+    };
     let history = Arc::new(History::new(&rig.source.part, &rig.clone.part, plan.length));
+    let twins = Twins::new(&rig)?;
     let load = Load::start(&rig, &history, plan.seed)?;
     let mut volume = Volume {
         rig,
+        _memory: memory,
         history,
         load,
         watch,
+        twins,
         control: Control::new(plan.seed),
         compared: 0,
         copied: 0,
@@ -103,9 +116,12 @@ struct Volume {
     /// Before the rig: it ends first.
     load: Load,
     rig: Rig,
+    /// Behind the rig, which lies over it.
+    _memory: Option<Disks>,
     history: Arc<History>,
     watch: Watch,
     control: Control,
+    twins: Twins,
     compared: u64,
     copied: u64,
     delta: u64,
@@ -167,6 +183,7 @@ impl Volume {
             let requests = self.control.below(REQUESTS_BETWEEN);
             self.load.wait_for(requests)?;
             self.control.disturb(&self.rig)?;
+            self.twins.offer(&self.rig, self.control.below(3))?;
             self.watch.goes_on();
             let status = self.status()?;
             if let (Some(begun), "restoring") = (begun, status.mode.as_str()) {
@@ -276,6 +293,7 @@ impl Volume {
             Ok(self.rig.status()?.activity == "idle")
         })?;
         self.rig.close()?;
+        self.twins.close()?;
         Ok(Summary {
             requests,
             torn: self.history.torn(),
