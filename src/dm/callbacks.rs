@@ -160,8 +160,17 @@ impl<T: Target> Callbacks<T> {
         bindings::DM_ENDIO_DONE as c_int
     }
 
+    /// # Safety
+    ///
+    /// To be called by device-mapper, for a line whose `ctr` succeeded.
+    unsafe extern "C" fn presuspend(ti: *mut bindings::dm_target) {
+        // SAFETY: device-mapper calls this with a line of a table that a mapped device has in use.
+        let noflush = unsafe { bindings::dm_noflush_suspending(ti) } != 0;
+        // SAFETY: device-mapper calls this between `ctr` and `dtr`.
+        T::presuspend(unsafe { borrow::<T>(ti) }, noflush);
+    }
+
     forward! {
-        extern "C" fn presuspend;
         extern "C" fn presuspend_undo;
         extern "C" fn postsuspend;
         extern "C" fn resume;

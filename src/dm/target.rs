@@ -102,8 +102,9 @@ pub trait Target: Send + Sync + Sized + 'static {
         build_error!(VTABLE_DEFAULT_ERROR)
     }
 
-    /// A suspend begins; I/O still flows.
-    fn presuspend(_this: ArcBorrow<'_, Self>) {
+    /// A suspend begins; I/O still flows. `noflush`: whoever asked for it expects no flush, because a
+    /// device may not answer.
+    fn presuspend(_this: ArcBorrow<'_, Self>, _noflush: bool) {
         build_error!(VTABLE_DEFAULT_ERROR)
     }
 

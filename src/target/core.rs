@@ -157,6 +157,8 @@ pub(super) struct Desk {
     /// From `resume` to `postsuspend`: requests may come, and the worker may write metadata. The
     /// target's own flag, because device-mapper lets I/O flow before it clears its own.
     pub(super) active: bool,
+    /// The suspension under way is to do without the source.
+    pub(super) noflush: bool,
     /// Snapshots of the machine's memory before metadata was written last.
     pub(super) snapshots: u32,
     /// To the devices, and the UUID of the metadata; takes them at the first resume.
@@ -231,6 +233,7 @@ impl Core {
             flushing: false,
             loaded: false,
             active: false,
+            noflush: false,
             snapshots: pm::snapshots(),
             claim,
             reading: Some(reading),

@@ -234,6 +234,13 @@ fn note_clone_size(core: &Core) {
     }
 }
 
+/// Takes no samples of the source, which may not answer: the next load compares none.
+pub(super) fn leave_source(core: &Core) {
+    core.engine
+        .lock()
+        .source_is(&core.shared, Samples::default());
+}
+
 /// Takes samples of the source, for the next superblock. What they are of must be there for good; if
 /// the source cannot be flushed there are none.
 pub(super) fn sample_source(core: &Core, desk: &mut Desk) {

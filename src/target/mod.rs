@@ -75,8 +75,8 @@ impl Target for Restore {
         fast::end_io(&this.core, bio, status)
     }
 
-    fn presuspend(this: ArcBorrow<'_, Self>) {
-        suspend::presuspend(&this.core);
+    fn presuspend(this: ArcBorrow<'_, Self>, noflush: bool) {
+        suspend::presuspend(&this.core, noflush);
     }
 
     fn presuspend_undo(this: ArcBorrow<'_, Self>) {

@@ -39,10 +39,12 @@ use kernel::prelude::*;
 /// How often the remaining records are tried before the checkpoint puts them back instead.
 const ROUNDS: u32 = 3;
 
-pub(super) fn presuspend(core: &Owner<Core>) {
+pub(super) fn presuspend(core: &Owner<Core>, noflush: bool) {
     let mut engine = core.engine.lock();
     engine.quiesce(true);
     engine.set_suspending(Some(now_ns()));
+    drop(engine);
+    core.desk.lock().noflush = noflush;
 }
 
 pub(super) fn postsuspend(core: &Owner<Core>) {
@@ -58,7 +60,11 @@ pub(super) fn postsuspend(core: &Owner<Core>) {
     }
     // Not behind a block that was given up: it may be on the device, where the journal is to be empty.
     if desk.loaded && core.engine.lock().metadata_mode() == MetadataMode::ReadWrite {
-        identity::sample_source(core, &mut desk);
+        if desk.noflush {
+            identity::leave_source(core);
+        } else {
+            identity::sample_source(core, &mut desk);
+        }
         // A failure is logged, and the metadata is read-only then.
         let _ = metadata::checkpoint(core, &mut desk, Checkpoint::new(Purpose::Suspended));
     }

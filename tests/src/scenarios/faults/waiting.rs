@@ -91,7 +91,8 @@ fn silent(disk: Disk) -> Result<()> {
         let before = rig.figures()?;
         needed_by_requests(rig, disk)?;
         rig.expect_no_errors(&before)?;
-        // Nothing is in flight: the clone is not needed for a suspension, the others are.
+        // Nothing is in flight: the clone is not needed for a suspension, the others are: the metadata
+        // always, the source unless it is left alone (`--noflush`).
         if disk == Disk::Clone {
             rig.clone.hold()?;
             rig.suspend()?;
@@ -99,19 +100,17 @@ fn silent(disk: Disk) -> Result<()> {
             rig.clone.release()?;
         }
         let (name, table) = (rig.name.clone(), rig.table("1 no_copy"));
-        let load = move || {
+        let load = move |words: &[&str]| {
             dm::ok(&["load", &name, "--table", &table])?;
-            dm::ok(&["suspend", "--nolockfs", &name])?;
+            dm::ok(&[&["suspend", "--nolockfs"], words, &[&name]].concat())?;
             dm::ok(&["resume", &name])
         };
         if disk == Disk::Source {
-            // Read by nobody, flushed by nobody: it is not needed either.
             rig.source.hold()?;
-            load()?;
+            load(&["--noflush"])?;
             rig.source.release()?;
-        } else {
-            waits_for(slice(rig, disk), "a reload", load)??;
         }
+        waits_for(slice(rig, disk), "a reload", move || load(&[]))??;
         rig.expect("restoring paused rw")?;
         rig.check(rig.all())?;
         removed_while_copying(rig, disk)?;
