@@ -117,13 +117,24 @@ impl Limits {
     ///
     /// Where its logical blocks are larger, preferences that are no multiple of them are given up.
     pub fn stack_reads(&mut self, dev: &ReadOnlyDevice) {
-        let mut reads = reads(&dev.limits());
+        self.stack(reads(&dev.limits()));
+    }
+
+    /// Raises the logical block size to `bytes`, a power of two, if it is smaller. Preferences that are
+    /// no multiple of it are given up. May sleep.
+    pub fn raise_logical_block_size(&mut self, bytes: u32) {
+        let mut blocks = undemanding(bytes);
+        blocks.features = self.get().features & !bindings::BLK_FEAT_INHERIT_MASK;
+        self.stack(blocks);
+    }
+
+    fn stack(&mut self, mut other: bindings::queue_limits) {
         let old = *self.get();
         // The result tells of alignments that do not fit together, of which reads know nothing.
         // SAFETY: both are valid, and borrowed exclusively.
-        unsafe { bindings::blk_stack_limits(self.0.get(), &mut reads, 0) };
+        unsafe { bindings::blk_stack_limits(self.0.get(), &mut other, 0) };
         let new = self.get_mut();
-        // Taken from every device that is stacked, and `reads` has none.
+        // Taken from every device that is stacked, and `other` has none.
         new.atomic_write_hw_max = old.atomic_write_hw_max;
         new.atomic_write_hw_unit_max = old.atomic_write_hw_unit_max;
         new.atomic_write_hw_unit_min = old.atomic_write_hw_unit_min;
@@ -131,15 +142,21 @@ impl Limits {
     }
 }
 
+/// Limits that ask for nothing but logical blocks of `bytes`.
+fn undemanding(bytes: u32) -> bindings::queue_limits {
+    let mut limits = bindings::queue_limits::default();
+    // SAFETY: it is valid, and borrowed exclusively.
+    unsafe { bindings::blk_set_stacking_limits(&mut limits) };
+    limits.logical_block_size = bytes;
+    // Neither can be smaller.
+    limits.physical_block_size = bytes;
+    limits.io_min = bytes;
+    limits
+}
+
 /// Of a device's limits only those that its reads have to keep.
 fn reads(device: &bindings::queue_limits) -> bindings::queue_limits {
-    let mut reads = bindings::queue_limits::default();
-    // SAFETY: it is valid, and borrowed exclusively.
-    unsafe { bindings::blk_set_stacking_limits(&mut reads) };
-    reads.logical_block_size = device.logical_block_size;
-    // Neither can be smaller.
-    reads.physical_block_size = device.logical_block_size;
-    reads.io_min = device.logical_block_size;
+    let mut reads = undemanding(device.logical_block_size);
     reads.dma_alignment = device.dma_alignment;
     reads.max_segments = device.max_segments;
     reads.max_segment_size = device.max_segment_size;

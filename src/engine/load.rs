@@ -11,7 +11,7 @@ use super::atomics::AtomicU64;
 use super::bitmap::WORD_BITS;
 use super::format::event::Event;
 use super::format::journal::{Place, Reader};
-use super::format::layout::JOURNAL_BLOCKS;
+use super::format::layout::{Layout, JOURNAL_BLOCKS};
 use super::format::mapblock::{self, extents_of, WORDS_PER_BLOCK};
 use super::format::samples::{Places, Samples, Unstable};
 use super::format::superblock::Superblock;
@@ -51,12 +51,13 @@ impl NewMetadata {
     }
 }
 
-/// Checks that metadata belongs to this table line. `sectors` is the size of the metadata device.
+/// Checks that metadata belongs to this table line. `sectors` is the size of the metadata device,
+/// `block_size` the largest logical block size of source and clone, in bytes.
 pub fn check_identity(
     superblock: &Superblock,
     geometry: &Geometry,
-    needed: u64,
     sectors: u64,
+    block_size: u32,
 ) -> Result<(), Refusal> {
     if superblock.length != geometry.length() {
         return Err(Refusal::OtherLength);
@@ -64,8 +65,14 @@ pub fn check_identity(
     if superblock.extent_sectors != geometry.extent_sectors() {
         return Err(Refusal::OtherExtentSize);
     }
-    if sectors < needed {
+    if sectors < Layout::new(geometry.extents()).sectors() {
         return Err(Refusal::Truncated);
+    }
+    if block_size > superblock.block_size {
+        return Err(Refusal::LargerBlocks {
+            given: block_size,
+            recorded: superblock.block_size,
+        });
     }
     Ok(())
 }
@@ -101,9 +108,10 @@ impl<S: Storage> Engine<S> {
         self.fill_map(shared, Role::Prm, Entry::ZEROS);
     }
 
-    /// The metadata that the table line found has this UUID. It is not loaded yet.
-    pub fn identified(&mut self, uuid: [u8; 16]) {
-        self.superblock.uuid = uuid;
+    /// The metadata that the table line found. It is not loaded yet.
+    pub fn identified(&mut self, found: &Superblock) {
+        self.superblock.uuid = found.uuid;
+        self.superblock.block_size = found.block_size;
     }
 
     /// Takes a superblock that was chosen and checked.

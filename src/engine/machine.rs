@@ -426,7 +426,7 @@ impl<S: Storage> Engine<S> {
         &self.layout
     }
 
-    /// The logical block size of the mapped device in bytes, fixed at format; 0: nothing is loaded.
+    /// The logical block size of the mapped device in bytes, fixed at format; 0: the metadata is blank.
     pub fn block_size(&self) -> u32 {
         self.superblock.block_size
     }

@@ -17,9 +17,15 @@ pub(super) fn iterate_devices(core: &Core, visitor: &mut DeviceVisitor<'_>) {
     );
 }
 
-/// Adds what the clone needs for reads, and what extents and discards ask for.
+/// Adds what the clone needs for reads, the block size that the metadata was made for, and what extents
+/// and discards ask for.
 pub(super) fn io_hints(core: &Core, limits: &mut Limits) {
     limits.stack_reads(&core.devices.clone);
+    // Bound to a name, so that the lock is not held while the kernel's are taken.
+    let recorded = core.engine.lock().block_size();
+    if recorded > 0 {
+        limits.raise_logical_block_size(recorded);
+    }
     // An atomic write that is aligned to its size then lies within one extent.
     let extent = core.shared.maps.geometry().extent_sectors();
     limits.cap_atomic_writes(u32::try_from(extent.saturating_mul(512)).unwrap_or(1 << 30));

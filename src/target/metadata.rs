@@ -24,7 +24,7 @@ use crate::engine::{
     checkpoint::{Checkpoint, Progress, Step},
     format::{
         bytes,
-        layout::{Layout, BLANK_BLOCKS, JOURNAL_BLOCKS},
+        layout::{BLANK_BLOCKS, JOURNAL_BLOCKS},
         superblock::Superblock,
         Block, Refusal, BLOCK, BLOCK_SECTORS,
     },
@@ -91,8 +91,15 @@ impl Unusable {
 
     /// Says in the log what there is to say beside the reason.
     pub(super) fn tell(&self, name: MappedName) {
-        if let Self::InUse(conflict) = self {
-            roles::tell(name, conflict);
+        match self {
+            Self::InUse(conflict) => roles::tell(name, conflict),
+            Self::Refused(Refusal::LargerBlocks { given, recorded }) => dm_refuse!(
+                name,
+                "source or clone has logical blocks of {given} bytes, the metadata was made for \
+                 {recorded}: give devices with blocks of {recorded} bytes or less, or blank metadata \
+                 with 'format'"
+            ),
+            Self::Refused(_) | Self::Unreadable(_) => {}
         }
     }
 }
@@ -131,8 +138,7 @@ pub(super) fn identify(
         };
     };
     claim.identify(superblock.uuid)?;
-    let needed = Layout::new(geometry.extents()).sectors();
-    check_identity(&superblock, geometry, needed, sectors)?;
+    check_identity(&superblock, geometry, sectors, devices.block_size())?;
     Ok(Some(superblock))
 }
 
@@ -270,7 +276,7 @@ fn load_maps(core: &Core, buf: &mut BlockBuf) -> Usable<()> {
     Ok(())
 }
 
-/// Writes the durable state beside the old one and makes it count, while no request of the host's is
+/// Writes the durable state beside the old one and makes it count, while no request of the host is
 /// in flight. For hooks: sleeps between attempts, for as long as the engine allows.
 pub(super) fn checkpoint(core: &Core, desk: &mut Desk, mut checkpoint: Checkpoint) -> Result {
     loop {

@@ -14,7 +14,7 @@ use crate::dm::{
 };
 use crate::engine::{
     cache::Cache,
-    format::{layout::Layout, BLOCK},
+    format::{layout::Layout, superblock::Superblock, BLOCK},
     geometry::{Geometry, MAX_EXTENTS},
     line::{BadLine, Line},
     machine::{Engine, Shared},
@@ -60,13 +60,20 @@ pub(super) fn construct(setup: &mut Setup<'_>, args: Args<'_>) -> Result<Owner<C
         clone: open_clone(setup, clone)?,
     };
     check_devices(setup, &devices, &geometry)?;
-    check_block_size(setup, devices.block_size())?;
     let mut reading = BlockBuf::new(READ_BLOCKS)?;
-    let (claim, uuid) = check_metadata(setup, &devices, &geometry, &features, &mut reading)?;
+    let (claim, found) = check_metadata(setup, &devices, &geometry, &features, &mut reading)?;
+    check_block_size(
+        setup,
+        found
+            .as_ref()
+            .map_or(devices.block_size(), |found| found.block_size),
+    )?;
     declare(setup, &devices, features.no_discard_passdown);
     let mut engine = new_engine(geometry, features, settings)?;
     engine.cache = common_cache(&devices);
-    engine.identified(uuid.unwrap_or_default());
+    if let Some(found) = &found {
+        engine.identified(found);
+    }
     let identity = (
         setup.name(),
         setup.table(),
@@ -221,15 +228,15 @@ fn check_devices(setup: &mut Setup<'_>, devices: &Devices, geometry: &Geometry) 
     setup.fail(reason, EINVAL)
 }
 
-/// Identity and geometry of the metadata; its UUID, if it is formatted. Its state is loaded at the first
-/// resume.
+/// Identity and geometry of the metadata; its superblock, if it is formatted. Its state is loaded at the
+/// first resume.
 fn check_metadata(
     setup: &mut Setup<'_>,
     devices: &Devices,
     geometry: &Geometry,
     features: &Features,
     buf: &mut BlockBuf,
-) -> Result<(Claim, Option<[u8; 16]>)> {
+) -> Result<(Claim, Option<Superblock>)> {
     let mut claim = roles::claim(setup, devices)?;
     let io = IoClient::new()?;
     let reader = Reader {
@@ -239,14 +246,14 @@ fn check_metadata(
         length: geometry.length(),
     };
     let identified = metadata::identify(&io, devices, geometry, features.format, buf, &mut claim);
-    let checked = identified.and_then(|superblock| match superblock {
-        Some(superblock) => reader
-            .check_line(&superblock, features, buf)
-            .map(|()| Some(superblock.uuid)),
-        None => Ok(None),
+    let checked = identified.and_then(|found| {
+        if let Some(superblock) = &found {
+            reader.check_line(superblock, features, buf)?;
+        }
+        Ok(found)
     });
     match checked {
-        Ok(uuid) => Ok((claim, uuid)),
+        Ok(found) => Ok((claim, found)),
         Err(unusable) => {
             unusable.tell(setup.name());
             setup.fail(unusable.reason(), unusable.error())

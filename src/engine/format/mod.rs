@@ -47,6 +47,13 @@ pub enum Refusal {
     OtherExtentSize,
     /// The metadata device is smaller than the metadata on it.
     Truncated,
+    /// Source or clone has larger logical blocks than both had at format.
+    LargerBlocks {
+        /// The larger ones of both, in bytes.
+        given: u32,
+        /// What the metadata was made for.
+        recorded: u32,
+    },
     /// The clone's content is not the one that was recorded.
     CloneContent,
     /// Source and clone were said to be identical, and differ.
@@ -100,6 +107,7 @@ impl Refusal {
             Self::SuperblockInvalid => c"metadata superblock is invalid",
             Self::OtherLength => c"metadata was made for another length",
             Self::OtherExtentSize => c"metadata was made for another extent size",
+            Self::LargerBlocks { .. } => c"metadata was made for smaller logical blocks",
             Self::Truncated => c"metadata device is smaller than its metadata",
             Self::CloneContent => c"clone does not have the recorded content",
             Self::NotIdentical => c"source and clone are not identical",

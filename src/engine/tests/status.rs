@@ -2,6 +2,7 @@
 
 //! What a volume is known by.
 
+use crate::format::superblock::Superblock;
 use crate::geometry::Geometry;
 use crate::machine::Engine;
 use crate::settings::{Features, Settings};
@@ -18,7 +19,13 @@ fn the_uuid_is_told_when_it_is_known() {
     let geometry = Geometry::new(1 << 20, 128).unwrap();
     let mut engine = Engine::new(geometry, Features::default(), Settings::default()).unwrap();
     assert_eq!(identity(&engine), "extent_sectors=128,metadata_uuid=none;");
-    engine.identified(std::array::from_fn(|i| 16 * (i as u8 % 16) + 1));
+    let found = Superblock {
+        uuid: std::array::from_fn(|i| 16 * (i as u8 % 16) + 1),
+        block_size: 4096,
+        ..engine.superblock
+    };
+    engine.identified(&found);
+    assert_eq!(engine.block_size(), 4096);
     assert_eq!(
         identity(&engine),
         "extent_sectors=128,metadata_uuid=01112131-4151-6171-8191-a1b1c1d1e1f1;"

@@ -64,7 +64,7 @@ impl Image {
         let (mut engine, shared) = unloaded(self.geometry, settings);
         let layout = *engine.layout();
         let sectors = self.blocks.len() as u64 * BLOCK_SECTORS;
-        check_identity(&superblock, &self.geometry, layout.sectors(), sectors)?;
+        check_identity(&superblock, &self.geometry, sectors, 512)?;
         engine.adopt(&shared, superblock);
         let (mut crc, mut index) = (0, 0);
         while let Some(place) = engine.table_place(index) {

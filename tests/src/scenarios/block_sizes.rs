@@ -6,16 +6,17 @@ use super::trial;
 use anyhow::{ensure, Result};
 use dm_restore_tests::disks::{self, Blocks};
 use dm_restore_tests::kmsg::{self, Log};
+use dm_restore_tests::refusal::Reasons;
 use dm_restore_tests::rig::{Rig, Spec};
 use dm_restore_tests::{dm, sh};
 use libtest_mimic::Trial;
 
 /// All of them.
 pub fn trials() -> Vec<Trial> {
-    vec![trial(
-        "block_sizes::under_a_file_system",
-        under_a_file_system,
-    )]
+    vec![
+        trial("block_sizes::under_a_file_system", under_a_file_system),
+        trial("block_sizes::fixed_at_format", fixed_at_format),
+    ]
 }
 
 const LENGTH: u64 = 8 << 11;
@@ -70,4 +71,52 @@ fn under_a_file_system() -> Result<()> {
     let trouble = kmsg::trouble(&log.lines()?);
     ensure!(trouble.is_empty(), "{trouble:?}");
     rig.close()
+}
+
+/// A clone with larger blocks than those at format is refused, also while nobody uses the device; with
+/// smaller ones the device keeps what it had.
+fn fixed_at_format() -> Result<()> {
+    let small = mixed(Blocks::B512, Blocks::B512)?;
+    let large = mixed(Blocks::B512, Blocks::B4096)?;
+    let with = |metadata: &Rig, devices: &Rig| {
+        Rig::assemble(
+            spec(),
+            devices.source.part.clone(),
+            devices.clone.part.clone(),
+            metadata.metadata.part.clone(),
+            metadata.tracker.clone(),
+        )
+    };
+    let block_size = |rig: &Rig| sh::ok("blockdev", &["--getss", &rig.path()]);
+
+    let mut rig = with(&small, &small)?;
+    rig.create()?;
+    ensure!(block_size(&rig)?.trim() == "512");
+    rig.shut_down()?;
+    let mut log = Log::from_now()?;
+    let other = with(&small, &large)?;
+    let mut reasons = Reasons::default();
+    let must = "metadata was made for smaller logical blocks";
+    reasons.table(
+        &other,
+        "a clone with larger blocks",
+        &other.table("1 accept_clone"),
+        must,
+    );
+    reasons.check(1)?;
+    let lines = log.lines()?;
+    let told =
+        |line: &String| line.contains("blocks of 4096 bytes") && line.contains("made for 512");
+    ensure!(lines.iter().any(told), "{lines:?}");
+    rig.create_with("0")?;
+    rig.shut_down()?;
+
+    let mut rig = with(&large, &large)?;
+    rig.create()?;
+    ensure!(block_size(&rig)?.trim() == "4096");
+    rig.shut_down()?;
+    let mut rig = with(&large, &small)?;
+    rig.create_with("2 accept_clone assume_same")?;
+    ensure!(block_size(&rig)?.trim() == "4096", "blocks that shrink");
+    rig.shut_down()
 }

@@ -88,7 +88,7 @@ pub fn load(
     let layout = *engine.layout();
     let geometry = Geometry::new(params.length, params.extent_sectors).unwrap();
     let sectors = device.len() as u64 * 8;
-    check_identity(&superblock, &geometry, layout.sectors(), sectors)?;
+    check_identity(&superblock, &geometry, sectors, superblock.block_size)?;
     engine.adopt(&shared, superblock);
     let (mut crc, mut index) = (0, 0);
     while let Some(place) = engine.table_place(index) {
