@@ -55,16 +55,12 @@ impl Rig {
 }
 
 fn revive(
-    mut spec: super::rig::Spec,
+    spec: super::rig::Spec,
     source: Part,
     clone: Part,
     metadata: Part,
     tracker: super::tracker::Tracker,
 ) -> Result<Rig> {
-    if spec.has("identical") {
-        // The source was given its own content behind the target's back, see `Rig::create`.
-        spec.features.push("assume_same".into());
-    }
     let mut rig = Rig::assemble(spec, source, clone, metadata, tracker)?;
     rig.create()?;
     Ok(rig)

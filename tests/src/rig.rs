@@ -187,6 +187,9 @@ impl Rig {
         self.create_with(&words)?;
         if std::mem::take(&mut self.alike) {
             self.fill_source(Writer::Source)?;
+            // Samples of it are taken anew.
+            self.suspend()?;
+            self.resume()?;
         }
         Ok(())
     }
