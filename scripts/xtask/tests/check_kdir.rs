@@ -49,7 +49,7 @@ impl Trees {
         trees.put("build/Makefile", &makefile);
         trees.put(
             "build/include/config/auto.conf",
-            "CONFIG_RUST=y\nCONFIG_X86=y\nCONFIG_BLK_DEV_DM=m\n",
+            "CONFIG_RUST=y\nCONFIG_X86=y\nCONFIG_BLK_DEV_DM=m\nCONFIG_XXHASH=y\n",
         );
         for name in CRATES {
             trees.put(
@@ -159,7 +159,7 @@ fn headers_that_are_missing_are_named() {
 fn x86_needs_its_target() {
     let trees = Trees::new().without("build/scripts/target.json");
     trees.is_refused(&["scripts/target.json"]);
-    let arm = "CONFIG_RUST=y\nCONFIG_ARM64=y\nCONFIG_BLK_DEV_DM=m\n";
+    let arm = "CONFIG_RUST=y\nCONFIG_ARM64=y\nCONFIG_BLK_DEV_DM=m\nCONFIG_XXHASH=y\n";
     let trees = trees.with("build/include/config/auto.conf", arm);
     assert_eq!(trees.said_of("build"), "");
 }
@@ -180,6 +180,7 @@ fn what_the_configuration_lacks_is_named() {
     let with = |text: &str| Trees::new().with("build/include/config/auto.conf", text);
     with("CONFIG_BLK_DEV_DM=m\n").is_refused(&["CONFIG_RUST"]);
     with("CONFIG_RUST=y\n").is_refused(&["CONFIG_BLK_DEV_DM"]);
+    with("CONFIG_RUST=y\nCONFIG_BLK_DEV_DM=m\n").is_refused(&["CONFIG_XXHASH"]);
     let unprepared = Trees::new().without("build/include/config");
     unprepared.is_refused(&["not configured"]);
     Trees::new().without("bindgen").is_refused(&["bindgen"]);
