@@ -41,17 +41,19 @@ fn main() -> ExitCode {
         return host::main(words);
     }
     let cli = Cli::parse();
-    let trials = VOLUMES.iter().map(|(name, blocks, extent, length, in_memory)| {
-        let plan = Plan {
-            blocks: *blocks,
-            extent: *extent,
-            length: *length,
-            in_memory: *in_memory,
-            rounds: cli.rounds,
-            seed: cli.seed * 1000 + extent,
-        };
-        trial(format!("stress::{name}"), plan)
-    });
+    let trials = VOLUMES
+        .iter()
+        .map(|(name, blocks, extent, length, in_memory)| {
+            let plan = Plan {
+                blocks: *blocks,
+                extent: *extent,
+                length: *length,
+                in_memory: *in_memory,
+                rounds: cli.rounds,
+                seed: cli.seed * 1000 + extent,
+            };
+            trial(format!("stress::{name}"), plan)
+        });
     libtest_mimic::run(&cli.libtest, trials.collect()).exit_code()
 }
 

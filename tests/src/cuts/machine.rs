@@ -199,7 +199,7 @@ impl Machine {
         Ok(checked.collect())
     }
 
-    /// Whether the clone was written to other than by who made it anew.
+    /// Whether the clone was written to other than by the user who made it anew.
     pub fn clone_was_changed(&self) -> bool {
         world::lock(&self.world).clone_was_changed()
     }

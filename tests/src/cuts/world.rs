@@ -143,7 +143,7 @@ impl World {
         &mut self.disks[role as usize]
     }
 
-    /// Whether the clone was written to other than by who made it anew.
+    /// Whether the clone was written to other than by the user who made it anew.
     pub fn clone_was_changed(&mut self) -> bool {
         !self.pristine || self.disk(Role::Clone).changes > 0
     }

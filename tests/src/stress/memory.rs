@@ -22,7 +22,10 @@ pub fn rig(spec: Spec) -> Result<(Rig, Disks)> {
         in_memory: true,
         ..source.clone()
     };
-    let (from, to) = (Device::open(&source.path())?, Device::open(&on_memory.path())?);
+    let (from, to) = (
+        Device::open(&source.path())?,
+        Device::open(&on_memory.path())?,
+    );
     for part in parts(source.start..source.start + source.sectors) {
         to.write(part.start, &from.read(part)?)?;
     }

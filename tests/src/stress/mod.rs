@@ -10,7 +10,7 @@
 //! | what does the host send? | [`load`] |
 //! | what is done to the mapped device? | [`control`] |
 //! | which source completes where the kernel may be preempted? | [`memory`] |
-//! | who else wants the same disks? | [`twins`] |
+//! | what if another volume wants the same disks? | [`twins`] |
 //! | in what order, and what is checked when? | [`rounds`] |
 
 pub mod control;

@@ -65,7 +65,7 @@ fn becomes(rig: &Rig, words: &str, cause: impl FnOnce(&Rig) -> Result<()>) -> Re
     rig.expect_events(&before, 1)
 }
 
-/// A write of the host's that has to wait for the metadata device.
+/// A write of the host that has to wait for the metadata device.
 fn waiting_write(rig: &Rig, sectors: Range<u64>) -> Result<wait::Background<std::io::Result<()>>> {
     let host = rig.host()?;
     let data = host_data(sectors.clone(), 999);
