@@ -74,7 +74,7 @@ impl Unusable {
     /// The reason, for `ti->error` and the log.
     pub(super) fn reason(&self) -> &'static CStr {
         match self {
-            Self::Unreadable(_) => c"metadata or clone cannot be read",
+            Self::Unreadable(_) => c"a device cannot be read or flushed",
             Self::Refused(refusal) => refusal.reason(),
             Self::InUse(_) => c"metadata is in use by another restore target",
         }

@@ -109,7 +109,7 @@ pub struct Disk {
     pub lies: bool,
     /// How many requests to change something were received.
     pub changes: u64,
-    /// Flushes that fail, one in [`FAILS`], if there is chance to decide it.
+    /// Flushes that fail, one in `FAILS`, if there is chance to decide it.
     pub fails: Option<Random>,
     /// What failed flushes have dropped.
     dropped: BTreeSet<u64>,

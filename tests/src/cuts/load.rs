@@ -100,14 +100,25 @@ impl Load {
         }
         Volume::make_below(&[&self.volume])?;
         self.enter(Place::Format)?;
-        dm::ok(&[
-            "create",
-            NAME,
-            "--table",
-            &self.table("2 format identical", 1),
-        ])?;
+        self.create()?;
         self.witness.say(Record::Formatted)?;
         Volume::make_above(&[&self.volume])
+    }
+
+    /// Makes the mapped device. A flush of the source that fails refuses that, and nothing is formatted.
+    fn create(&self) -> Result<()> {
+        let table = self.table("2 format identical", 1);
+        loop {
+            let ran = dm::run(&["create", NAME, "--table", &table])?;
+            if ran.ok {
+                return Ok(());
+            }
+            ensure!(
+                self.volume.style.drops() && ran.err.contains("Input/output error"),
+                "not created: {ran:?}"
+            );
+            dm::run(&["remove", NAME])?;
+        }
     }
 
     fn table(&self, features: &str, rate: u64) -> String {
@@ -166,7 +177,12 @@ impl Load {
         self.enter(Place::Start)?;
         self.witness.say(Record::Starting(epoch))?;
         dm::ok(&["suspend", NAME])?;
-        dm::ok(&["message", NAME, "0", "start_restore"])?;
+        // Over a large volume lies the device that shows it in one piece, and holds it.
+        let words: &[&str] = match self.volume.style {
+            Style::Large => &["start_restore", "force"],
+            _ => &["start_restore"],
+        };
+        dm::ok(&[&["message", NAME, "0"], words].concat())?;
         self.witness.say(Record::Started(epoch))?;
         dm::ok(&["message", NAME, "0", "copy_rate", "1"])?;
         dm::ok(&["resume", NAME]).map(drop)

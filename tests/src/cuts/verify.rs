@@ -7,7 +7,6 @@ use super::files::Found;
 use super::image::{Image, SECTOR};
 use super::oracle::Oracle;
 use super::plan::{FILES, LENGTH, STAMPS};
-use super::style::Style;
 use crate::maps::{self, OnDisk};
 use crate::stamps;
 use anyhow::{bail, ensure, Context, Result};
@@ -32,11 +31,13 @@ struct Maps {
 }
 
 impl Maps {
-    fn of(found: &OnDisk, style: Style, extent: u64) -> Result<Self> {
+    /// An extent in the gap is marked only where `accept_clone` has marked all.
+    fn of(found: &OnDisk, job: &Job) -> Result<Self> {
         let in_one_piece = |map: &BTreeSet<u64>| -> Result<BTreeSet<u64>> {
             let extents = map.iter();
             extents
-                .map(|number| style.in_one_piece(*number, extent))
+                .map(|number| job.style.in_one_piece(*number, job.extent))
+                .filter(|number| number.is_ok() || !job.accept_clone)
                 .collect()
         };
         Ok(Self {
@@ -60,7 +61,7 @@ impl Disks<'_> {
     /// What recovery finds.
     fn maps(&self, job: &Job) -> Result<Maps> {
         match maps::recover_image(self.metadata.to_bytes()) {
-            Ok(found) => Maps::of(&found, job.style, job.extent),
+            Ok(found) => Maps::of(&found, job),
             Err(refused) if job.format && format!("{refused:#}").contains("Blank") => {
                 Ok(Maps::blank())
             }

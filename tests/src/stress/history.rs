@@ -6,7 +6,8 @@
 //! end. So a sector holds what an operation has left there that is not *superseded*: no other one
 //! began after its end. A read may return that of any operation that is not superseded by one that
 //! had ended when the read began. The start of a restore is such an operation, on every sector.
-//! While one changes a sector, a read may also find it torn: made of what it may return.
+//! While one changes a sector, a read may also find it torn: made of what it may return. On a disk of
+//! memory it stays so behind two that were under way at the same time.
 //!
 //! Time is a count of begins and ends. One lock, held for moments, never across I/O.
 
@@ -166,10 +167,13 @@ impl History {
         })
     }
 
-    /// Whether it was being changed, and each word is of what a read may return.
+    /// Whether it was being changed, and each word is of what a read may return. Of a disk of memory,
+    /// which copies word by word, also whether two operations have changed it at the same time.
     fn may_be_torn(&self, state: &State, sector: u64, block: &[u8], read_at: u64) -> bool {
         let seen: Vec<u32> = state.visible(sector, read_at).collect();
-        if !seen.iter().any(|number| state.changes_at(*number, read_at)) {
+        let changes = seen.iter().any(|number| state.changes_at(*number, read_at));
+        let was_mixed = self.source.in_memory && seen.len() > 1;
+        if !changes && !was_mixed {
             return false;
         }
         let contents: Option<Vec<Found>> = seen
@@ -318,12 +322,16 @@ mod tests {
     use crate::model::host_data;
 
     fn history() -> History {
+        history_of(false)
+    }
+
+    fn history_of(in_memory: bool) -> History {
         let part = |disk| Part {
             disk,
             blocks: Blocks::B512,
             start: 0,
             sectors: 8,
-            in_memory: false,
+            in_memory,
         };
         History::new(&part(Disk::Source), &part(Disk::Clone), 8)
     }
@@ -391,6 +399,23 @@ mod tests {
         assert!(!sees(&history, &host_data(0..1, before)));
         assert!(sees(&history, &clone_data()));
         assert!(sees(&history, &host_data(0..1, across)));
+    }
+
+    #[test]
+    fn a_disk_of_memory_mixes_writes_at_the_same_time() {
+        for in_memory in [false, true] {
+            let history = history_of(in_memory);
+            let first = history.begin(Effect::Data, 0..1);
+            let second = history.begin(Effect::Data, 0..1);
+            history.end(first);
+            history.end(second);
+            let [first, second] = [first, second].map(|number| host_data(0..1, number));
+            let mixed = mixture(&first, &second);
+            assert_eq!(sees(&history, &mixed), in_memory);
+            assert!(!sees(&history, &mixture(&first, &clone_data())));
+            history.end(history.begin(Effect::Data, 0..1));
+            assert!(!sees(&history, &mixed));
+        }
     }
 
     fn mixture(first: &[u8], second: &[u8]) -> Vec<u8> {

@@ -4,14 +4,17 @@
 //! and the rest of another. A discard tears too, where the disk makes zeros of what it discards.
 
 use crate::stamps::{Found, BLOCK};
+use std::ops::Range;
 
-/// In bytes: what is copied in memory is not torn within one.
+/// In bytes: the unit in which contents are told apart.
 const WORD: usize = 8;
 
-/// Whether each word of `block` is that of one of `contents`, in its place.
+/// Whether each word of `block` is that of one of `contents`, in its place, or the start of one's and
+/// the end of another's: some copy byte by byte, as a disk of memory does.
 pub fn is_mixture(block: &[u8], contents: &[Found]) -> bool {
     let contents = with_bytes(contents);
-    words(block).all(|(at, word)| whose(&contents, at, word).is_some())
+    words(block)
+        .all(|(at, word)| whose(&contents, at, word).is_some() || is_split(&contents, at, word))
 }
 
 /// Whose words `block` has, run after run.
@@ -57,6 +60,18 @@ fn whose(contents: &[Content], at: usize, word: &[u8]) -> Option<Found> {
     Some(*found)
 }
 
+fn is_split(contents: &[Content], at: usize, word: &[u8]) -> bool {
+    let start = at * WORD;
+    let is_anyones = |range: Range<usize>| {
+        let part = &word[range.clone()];
+        let place = start + range.start..start + range.end;
+        contents
+            .iter()
+            .any(|(_, bytes)| bytes[place.clone()] == *part)
+    };
+    (1..WORD).any(|split| is_anyones(0..split) && is_anyones(split..WORD))
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -85,6 +100,17 @@ mod tests {
              160 bytes of host write 1 of sector 7, 192 bytes of host write 2 of sector 7"
         );
         block.rotate_left(WORD);
+        assert!(!is_mixture(&block, &contents));
+    }
+
+    #[test]
+    fn a_word_may_be_torn_once() {
+        let contents = [stamp(1), stamp(2)];
+        let [mut block, second] = [0, 1].map(|i| with_bytes(&contents)[i].1);
+        block[323..].copy_from_slice(&second[323..]);
+        assert!(is_mixture(&block, &contents));
+        assert!(!is_mixture(&block, &contents[..1]));
+        block[323] ^= 1;
         assert!(!is_mixture(&block, &contents));
     }
 }
