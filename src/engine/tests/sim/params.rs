@@ -118,7 +118,7 @@ impl Style {
             0..=2 => Style::Commits,
             3..=8 => Style::Flushes,
             9..=10 => Style::Writes,
-            11..=20 => Style::Large,
+            11..=30 => Style::Large,
             _ => Style::Mixed,
         }
     }
