@@ -180,6 +180,20 @@ fn after_a_crash_what_may_have_been_written_is_not_compared() {
     assert_eq!(told, Err(Refusal::SourceContent), "no bit is set there");
 }
 
+/// Before the journal is replayed nobody knows where the host may have written.
+#[test]
+fn by_the_superblock_alone_the_source_is_compared_after_a_clean_shutdown_only() {
+    let mut device = shut_down();
+    let superblock = device.engine.superblock;
+    let before = Recorded::before_load(&superblock);
+    assert!(!before.source.is_empty() && before.source == superblock.source);
+    assert_eq!(before.clone, superblock.clone);
+    device.checkpoint(Purpose::Activated);
+    let before = Recorded::before_load(&device.engine.superblock);
+    assert!(before.source.is_empty());
+    assert_eq!(before.clone, superblock.clone);
+}
+
 /// A restore changes the source where no bit is set in the end.
 #[test]
 fn after_a_crash_in_a_restore_the_source_is_not_compared() {

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! What a crash can have left of the journal, and what is damage.
+//! Which metadata belongs to a table line; what a crash can have left of the journal, and what is
+//! damage.
 
 use super::*;
 use crate::checkpoint::{Checkpoint, Step};
@@ -37,4 +38,42 @@ fn a_crash_tears_one_block_at_most_and_the_next_one_only() {
         let mut device = Device::restoring(0..1);
         assert_eq!(replay(&mut device, bad), Err(Refusal::JournalHole));
     }
+}
+
+#[test]
+fn metadata_of_another_volume_is_refused() {
+    let device = Device::restoring(0..1);
+    let recorded = Superblock {
+        block_size: 2048,
+        ..device.engine.superblock
+    };
+    let (length, extent) = (recorded.length, recorded.extent_sectors);
+    let sectors = device.engine.layout.sectors();
+    let check = |length, extent, sectors, block_size| {
+        let geometry = Geometry::new(length, extent).unwrap();
+        check_identity(&recorded, &geometry, sectors, block_size)
+    };
+    assert_eq!(check(length, extent, sectors, 2048), Ok(()));
+    assert_eq!(check(length, extent, sectors + 1, 512), Ok(()));
+    let refused = Err(Refusal::OtherLength);
+    assert_eq!(check(length + 8, extent, sectors, 512), refused);
+    let refused = Err(Refusal::OtherExtentSize);
+    assert_eq!(check(length, extent * 2, sectors, 512), refused);
+    let refused = Err(Refusal::Truncated);
+    assert_eq!(check(length, extent, sectors - 1, 512), refused);
+    // Who uses the volume relies on the block size that it was made with.
+    let refused = Err(Refusal::LargerBlocks {
+        given: 4096,
+        recorded: 2048,
+    });
+    assert_eq!(check(length, extent, sectors, 4096), refused);
+}
+
+#[test]
+fn a_clone_that_has_grown_is_the_same_clone() {
+    let mut engine = Device::restoring(0..1).engine;
+    engine.superblock.clone_sectors = 7000;
+    assert_eq!(engine.clone_has(7000), None);
+    assert_eq!(engine.clone_has(9000), Some(7000));
+    assert_eq!(engine.clone_has(9000), None, "it is recorded");
 }
