@@ -12,7 +12,13 @@
 //! the target cannot undo; that it may be lost by a metadata write that has failed the host is told
 //! only where it is certain that it is one disk. Else a disk for metadata that fails for a moment
 //! would fail the host's flushes on another disk, which has lost nothing.
+//!
+//! The exception has one of its own. If the host may have written to what is undone, that is copied
+//! over. Then all its requests in flight fail, because nobody knows which of them were over it, and so
+//! does its next flush. Copies that it has not written to fail the reads in flight only: they may have
+//! found what was there before.
 
+use super::flushes::Undone;
 use super::machine::{Engine, Shared};
 use super::maps::Mode;
 use super::storage::Storage;
@@ -78,17 +84,22 @@ impl<S: Storage> Engine<S> {
             return;
         };
         if !ok {
-            self.cache_lost();
-            // A write that is in flight over a copy that is undone would be copied over.
-            let undone = self.clears.covered() < self.clears.completed();
-            self.undo(shared);
-            if undone || self.cache == Cache::Shared {
-                shared.count_loss_unheard();
-            }
+            self.metadata_flush_failed(shared);
         }
         // Behind the failure, as with a flush of the source.
         shared.turns.end(turn);
         self.believe(shared);
+    }
+
+    /// It may have dropped whatever the source had in its cache.
+    fn metadata_flush_failed(&mut self, shared: &Shared<S>) {
+        self.cache_lost();
+        match self.undo(shared) {
+            _ if self.cache == Cache::Shared => shared.count_loss_unheard(),
+            Undone::Written => shared.count_loss_unheard(),
+            Undone::Copied => shared.count_undone(),
+            Undone::Nothing => {}
+        }
     }
 
     /// Whatever is under way may have lost a part of its data.

@@ -101,10 +101,8 @@ impl<S: Storage> Clears<S> {
     }
 
     /// A source flush has failed: hands out the extents of every clear that no flush has covered,
-    /// to be copied again. The places in the queue stay, so that marks stay true. Returns whether the
-    /// host had overwritten any of them.
-    pub fn flush_failed(&mut self, mut undo: impl FnMut(Run)) -> bool {
-        let mut overwritten = false;
+    /// to be copied again. The places in the queue stay, so that marks stay true.
+    pub fn flush_failed(&mut self, mut undo: impl FnMut(Run)) {
         for at in self.covered..self.completed {
             let Some(place) = self.ring.get_mut((at % MAX_CLEARS) as usize) else {
                 continue;
@@ -114,12 +112,10 @@ impl<S: Storage> Clears<S> {
                 Cause::Overwritten => {
                     undo(place.run);
                     place.cause = Cause::Touched;
-                    overwritten = true;
                 }
                 Cause::Touched => {}
             }
         }
-        overwritten
     }
 
     /// The clears from number `from` on up to but not including `to`.

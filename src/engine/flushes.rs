@@ -40,6 +40,17 @@ pub enum Settled {
     Failed,
 }
 
+/// What a failed flush has undone.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) enum Undone {
+    /// Nothing.
+    Nothing,
+    /// Copies that the host has not written to.
+    Copied,
+    /// What the host may have written to, or is writing to: it is copied over.
+    Written,
+}
+
 impl<S: Storage> Engine<S> {
     /// A source flush that noted `point` when it was submitted has succeeded. Returns the point with
     /// the batch that it is believed with.
@@ -97,11 +108,20 @@ impl<S: Storage> Engine<S> {
         self.flush_pace.stalled |= self.clears.completed() > self.clears.covered();
     }
 
-    /// What no flush has covered is copied again. Returns whether the host has written some of it.
-    pub(super) fn undo(&mut self, shared: &Shared<S>) -> bool {
+    /// What no flush has covered is copied again.
+    pub(super) fn undo(&mut self, shared: &Shared<S>) -> Undone {
         self.copier.flush_failed();
-        self.clears
-            .flush_failed(|run| shared.maps.set(Role::Cdm, run))
+        let mut undone = Undone::Nothing;
+        self.clears.flush_failed(|run| {
+            // Before the host writes to an extent that is restored, it is marked.
+            undone = undone.max(match shared.maps.view().prm.next_set(run) {
+                Some(_) => Undone::Written,
+                None if run.is_empty() => Undone::Nothing,
+                None => Undone::Copied,
+            });
+            shared.maps.set(Role::Cdm, run);
+        });
+        undone
     }
 
     /// How a flush or FUA write that waits for `point` stands. `is_flush`: it tells the host of

@@ -56,7 +56,9 @@ pub struct Shared<S: Storage> {
     durable: AtomicU64,
     /// Counts source flushes that failed and lost what was to become durable.
     losses: AtomicU64,
-    /// How many of these the host has been told of, by a flush of its own that failed.
+    /// Counts failures that undid copies, but lost nothing of the host's.
+    undone: AtomicU64,
+    /// How many losses the host has been told of, by a flush of its own that failed.
     reported: AtomicU64,
     /// Counts source flushes that failed, and up to which of them a FUA write has told the host.
     /// Device-mapper splits a flush that comes with a write, forgets the flush's error, and sends
@@ -87,6 +89,7 @@ impl<S: Storage> Shared<S> {
             completed: AtomicU64::new(0),
             durable: AtomicU64::new(0),
             losses: AtomicU64::new(0),
+            undone: AtomicU64::new(0),
             reported: AtomicU64::new(0),
             failed_flushes: AtomicU64::new(0),
             told_by_fua: AtomicU64::new(0),
@@ -193,6 +196,13 @@ impl<S: Storage> Shared<S> {
         self.count_loss();
     }
 
+    /// Copies were undone that the host has not written to.
+    pub(super) fn count_undone(&self) {
+        // Pairs with the acquire in `read_losses`.
+        self.undone.fetch_add(1, Ordering::Release);
+        self.remembered.lost();
+    }
+
     /// Whether a loss is still to be reported to the host; it counts as reported from now on.
     pub(super) fn take_unreported(&self) -> bool {
         let losses = self.losses();
@@ -240,6 +250,13 @@ impl<S: Storage> Shared<S> {
     pub fn losses(&self) -> u64 {
         // Pairs with the release in `count_loss`: who notes the loss as past sees its bits set.
         self.losses.load(Ordering::Acquire)
+    }
+
+    /// The same for a read: what it finds may be older than a copy that was undone.
+    pub fn read_losses(&self) -> u64 {
+        // As in `losses`. Both only grow, so their sum is the same only if both are.
+        let undone = self.undone.load(Ordering::Acquire);
+        undone.saturating_add(self.losses())
     }
 
     /// Whether there was a loss since [`Shared::losses`] was `noted`. A write that was in flight

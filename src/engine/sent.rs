@@ -41,7 +41,9 @@ pub struct Sent {
     ticket: Option<Ticket>,
     /// A flush or FUA write: what it waits for behind its I/O.
     sync: Option<SyncPoint>,
-    /// Losses when it was mapped, see [`Shared::lost_since`].
+    /// It is a read.
+    reads: bool,
+    /// Losses when it was mapped, see [`Shared::lost_since`]; of a read, [`Shared::read_losses`].
     losses: u64,
     /// Its I/O has failed, or was in vain.
     failed: bool,
@@ -69,7 +71,10 @@ impl Sent {
     /// Of a request with sectors. To be called **before** the maps are looked at for it: what is lost
     /// from here on concerns it.
     pub fn begin<S: Storage>(&mut self, shared: &Shared<S>, op: Op, fua: bool) {
-        self.losses = if fua && op != Op::Read {
+        self.reads = op == Op::Read;
+        self.losses = if self.reads {
+            shared.read_losses()
+        } else if fua {
             let point = shared.fua_point();
             self.sync = Some(point);
             point.losses()
@@ -236,7 +241,11 @@ impl Sent {
     /// Whether a source flush that failed may have taken along what it has written to the source, or
     /// have changed what it has read there.
     fn is_lost<S: Storage>(&self, shared: &Shared<S>) -> bool {
-        self.kind != Kind::Clone && shared.lost_since(self.losses)
+        match self.kind {
+            Kind::Clone => false,
+            _ if self.reads => shared.read_losses() != self.losses,
+            _ => shared.lost_since(self.losses),
+        }
     }
 }
 

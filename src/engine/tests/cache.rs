@@ -12,7 +12,7 @@ use crate::plan::{Op, Request};
 use crate::requests::{Admission, Ticket};
 use crate::restoring::{Device, EXTENT};
 use crate::run::Run;
-use crate::sent::{Sent, Taken};
+use crate::sent::{Ended, Sent, Taken};
 
 fn restoring(cache: Cache) -> Device {
     let mut device = Device::restoring(0..4);
@@ -65,9 +65,9 @@ fn a_failed_journal_write_is_a_failed_flush() {
         assert!(matches!(written, Written::Again(_)));
         let left = shared.maps.count(Role::Cdm);
         assert_eq!(left, if cache == Cache::Apart { 3 } else { 4 });
-        // A write in flight over what is copied again would be lost with it.
+        // The host has not written there.
         let failed = flushed(&mut device) == Settled::Failed;
-        assert_eq!(failed, cache != Cache::Apart);
+        assert_eq!(failed, cache == Cache::Shared);
     }
 }
 
@@ -79,6 +79,59 @@ fn the_host_hears_of_an_overwrite_that_was_lost() {
     device.engine.commit_written(&device.shared, false, 0);
     assert_eq!(device.shared.maps.count(Role::Cdm), 4);
     assert_eq!(flushed(&mut device), Settled::Failed);
+}
+
+/// A request of the host's, of any sectors, that goes to the source.
+fn sent(device: &Device, op: Op) -> Sent {
+    let mut sent = Sent::default();
+    sent.begin(&device.shared, op, false);
+    sent.to_source(&device.shared);
+    sent
+}
+
+/// It is copied over.
+#[test]
+fn what_is_written_over_a_copy_that_is_undone_is_lost() {
+    let mut device = restoring(Cache::Unknown);
+    device.copied(0);
+    device.shared.maps.set(Role::Prm, Run::one(0));
+    let mut write = sent(&device, Op::Write);
+    commit_sent(&mut device);
+    device.engine.commit_written(&device.shared, false, 0);
+    assert_eq!(device.shared.maps.count(Role::Cdm), 4);
+    assert_eq!(write.ended(&device.shared, true), Ended::Answer(false));
+    assert_eq!(flushed(&mut device), Settled::Failed);
+}
+
+#[test]
+fn copies_that_are_undone_fail_reads_in_flight_and_no_writes() {
+    let mut device = restoring(Cache::Unknown);
+    device.copied(0);
+    let (mut read, mut write) = (sent(&device, Op::Read), sent(&device, Op::Write));
+    commit_sent(&mut device);
+    device.engine.commit_written(&device.shared, false, 0);
+    assert_eq!(device.shared.maps.count(Role::Cdm), 4);
+    assert_eq!(read.ended(&device.shared, true), Ended::Answer(false));
+    assert_eq!(write.ended(&device.shared, true), Ended::Answer(true));
+    let mut later = sent(&device, Op::Read);
+    assert_eq!(later.ended(&device.shared, true), Ended::Answer(true));
+    assert_ne!(flushed(&mut device), Settled::Failed);
+}
+
+/// Nothing was covered since the last failure: there is nothing to undo a second time.
+#[test]
+fn what_is_undone_already_fails_nothing() {
+    let mut device = restoring(Cache::Unknown);
+    device.copied(0);
+    overwritten(&mut device, 1);
+    commit_sent(&mut device);
+    device.engine.commit_written(&device.shared, false, 0);
+    assert_eq!(flushed(&mut device), Settled::Failed);
+    let (mut read, mut write) = (sent(&device, Op::Read), sent(&device, Op::Write));
+    device.engine.commit_sent(&device.shared);
+    device.engine.commit_written(&device.shared, false, 0);
+    assert_eq!(read.ended(&device.shared, true), Ended::Answer(true));
+    assert_eq!(write.ended(&device.shared, true), Ended::Answer(true));
 }
 
 #[test]

@@ -292,7 +292,8 @@ impl World {
     pub(super) fn metadata_has_failed(&mut self) {
         self.oracle.lost(None);
         self.delta.inexact();
-        if self.params.cache == Cache::Unknown {
+        // On two disks nothing is lost but what the target undoes.
+        if self.params.cache == Cache::Unknown && self.params.one_disk {
             self.oracle.told();
         }
     }
