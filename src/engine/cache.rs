@@ -102,6 +102,15 @@ impl<S: Storage> Engine<S> {
         }
     }
 
+    /// Behind a hibernation, if the kernel that has loaded the image has met such a failure: it has said
+    /// so in its superblock.
+    pub(super) fn take_loss_asleep(&mut self, shared: &Shared<S>) {
+        if core::mem::take(&mut self.lost_asleep) && self.cache != Cache::Apart {
+            self.metadata_flush_failed(shared);
+            self.believe(shared);
+        }
+    }
+
     /// Whatever is under way may have lost a part of its data.
     pub(super) fn cache_lost(&mut self) {
         self.cache_losses = self.cache_losses.saturating_add(1);

@@ -167,6 +167,10 @@ impl Checkpoint {
         } else if matches!(self.step, Step::WriteFua(_)) {
             // What came before it is durable, and it is written anew.
             self.losses = engine.cache_losses;
+            if let Stage::Named(_) = self.stage {
+                engine.note_lost(self.purpose);
+                engine.fill_superblock(block);
+            }
         }
         self.step
     }
@@ -217,6 +221,9 @@ impl Checkpoint {
         block: &mut Block,
     ) -> Step {
         if self.stage == self.start {
+            if self.purpose == Purpose::Activated {
+                engine.take_loss_asleep(shared);
+            }
             self.losses = engine.cache_losses;
         }
         if let Stage::Zeros(place) = self.stage {
@@ -303,6 +310,7 @@ impl Checkpoint {
         }
         if self.stage == Stage::Superblock {
             self.losses = engine.cache_losses;
+            engine.note_lost(self.purpose);
             self.stage = Stage::Named(None);
             return Step::WriteFua(engine.fill_superblock(block));
         }
@@ -405,6 +413,15 @@ impl<S: Storage> Engine<S> {
         }
         superblock.tail = self.journal.sequence;
         superblock.chain = self.journal.chain;
+    }
+
+    /// Whether the superblock tells of data that the source may have lost, see [`awake`](super::awake).
+    /// Who has taken the metadata up already has told the host.
+    fn note_lost(&mut self, purpose: Purpose) {
+        let superblock = &mut self.superblock;
+        superblock.lost = purpose == Purpose::Activated
+            && !self.taken_up
+            && (superblock.lost || self.cache_losses > 0);
     }
 
     /// Fills `block` with it, and returns its place. It is to be written behind a flush and with FUA.

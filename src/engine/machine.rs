@@ -348,6 +348,8 @@ pub struct Engine<S: Storage> {
     pub cache: Cache,
     /// Counts failures by which something may have been lost from the cache.
     pub(super) cache_losses: u64,
+    /// The kernel that has loaded the image has met one, and it was not taken in yet.
+    pub(super) lost_asleep: bool,
     /// The background copy waits: by message or feature.
     pub(super) paused: bool,
     /// The background copy waits: the device is about to be suspended.
@@ -392,6 +394,7 @@ impl<S: Storage> Engine<S> {
                 activation: 0,
                 clean: true,
                 roles_swapped: false,
+                lost: false,
                 mode: Mode::Tracking,
                 tail: 0,
                 chain: 0,
@@ -418,6 +421,7 @@ impl<S: Storage> Engine<S> {
             successes: Successes::default(),
             cache: Cache::default(),
             cache_losses: 0,
+            lost_asleep: false,
             paused: features.no_copy,
             quiesced: true,
             resting: false,

@@ -252,6 +252,7 @@ impl Sent {
 impl<S: Storage> Engine<S> {
     /// Takes in the end of a request's I/O that was not answered there. In any order.
     pub fn take_ended(&mut self, shared: &Shared<S>, sent: &mut Sent) -> Taken {
+        self.take_loss_asleep(shared);
         match (sent.kind, sent.sync) {
             (Kind::Flush(_) | Kind::OwnFlush(_), _) if sent.failed => {
                 self.count_source_error();

@@ -25,7 +25,8 @@ const CRC: usize = 508;
 const FLAG_CLEAN: u32 = 1;
 const FLAG_SWAPPED: u32 = 2;
 const FLAG_RESTORING: u32 = 4;
-const FLAGS: u32 = FLAG_CLEAN | FLAG_SWAPPED | FLAG_RESTORING;
+const FLAG_LOST: u32 = 8;
+const FLAGS: u32 = FLAG_CLEAN | FLAG_SWAPPED | FLAG_RESTORING | FLAG_LOST;
 
 /// Where the samples are.
 const CLONE_SPREAD: usize = 112;
@@ -57,6 +58,9 @@ pub struct Superblock {
     pub clean: bool,
     /// The second map is the clone delta map.
     pub roles_swapped: bool,
+    /// While metadata was taken up, its device has failed a request by which the source may have lost
+    /// what it had in the same cache.
+    pub lost: bool,
     /// Tracking or restoring.
     pub mode: Mode,
     /// Sequence number of the first journal block to replay.
@@ -148,6 +152,7 @@ impl Superblock {
             activation: get_u64(block, 64),
             clean: flags & FLAG_CLEAN != 0,
             roles_swapped: flags & FLAG_SWAPPED != 0,
+            lost: flags & FLAG_LOST != 0,
             mode: if flags & FLAG_RESTORING != 0 {
                 Mode::Restoring
             } else {
@@ -247,7 +252,8 @@ impl Superblock {
         } else {
             0
         };
-        clean | swapped | restoring
+        let lost = if self.lost { FLAG_LOST } else { 0 };
+        clean | swapped | restoring | lost
     }
 }
 

@@ -3,12 +3,19 @@
 //! What may be gone on from behind a hibernation, and that the background rests before it.
 
 use super::*;
+use crate::cache::Cache;
+use crate::checkpoint::{Checkpoint, Step};
 use crate::copying::{Activity, Background};
 use crate::format::event::Event;
 use crate::format::journal::{Place, Writer};
+use crate::format::samples::Samples;
 use crate::format::BLOCK;
-use crate::restoring::Device;
+use crate::maps::Role;
+use crate::plan::{Op, Request};
+use crate::requests::Admission;
+use crate::restoring::{Device, EXTENT};
 use crate::run::Run;
+use crate::sent::{Ended, Sent, Taken};
 
 /// A device, and what is found on it when it was taken up once since.
 fn taken_up() -> (Device, Superblock) {
@@ -84,6 +91,105 @@ fn what_has_recorded_something_is_not() {
     };
     assert!(device.engine.follow(&newest, &record(old)));
     assert_eq!(device.engine.superblock.generation, newest.generation);
+}
+
+/// Takes up what a device has, as the kernel that loads an image does, with failures at these steps;
+/// returns what it has written last.
+fn taken_up_with_failures(cache: Cache, failing: &[Step]) -> Superblock {
+    let (mut device, _) = taken_up();
+    device.engine.cache = cache;
+    device.engine.clone_is(Samples::plain());
+    let (mut checkpoint, mut block) = (Checkpoint::activation(None), [0; BLOCK]);
+    let mut failing = failing.to_vec();
+    loop {
+        let Device { engine, shared, .. } = &mut device;
+        let step = checkpoint.next(engine, shared, &mut block);
+        if step == Step::Done {
+            return Superblock::decode(&block).unwrap().unwrap();
+        }
+        let same = |other: &Step| std::mem::discriminant(other) == std::mem::discriminant(&step);
+        let ok = match failing.iter().position(same) {
+            Some(i) => {
+                failing.remove(i);
+                false
+            }
+            None => true,
+        };
+        if step == Step::Flush || matches!(step, Step::WriteFua(_)) {
+            let sent = engine.metadata_flush_sent(shared);
+            engine.metadata_flush_ended(shared, sent, ok);
+        }
+        checkpoint.done(engine, shared, ok, 0);
+    }
+}
+
+#[test]
+fn who_takes_up_says_in_the_superblock_what_may_be_lost() {
+    let lost = |cache, failing: &[Step]| taken_up_with_failures(cache, failing).lost;
+    for cache in [Cache::Apart, Cache::Unknown, Cache::Shared] {
+        let counts = cache != Cache::Apart;
+        assert!(!lost(cache, &[]));
+        assert_eq!(lost(cache, &[Step::Flush]), counts);
+        assert_eq!(lost(cache, &[Step::WriteFua(0)]), counts, "written again");
+    }
+}
+
+/// The kernel that has loaded the image has had a flush that failed.
+#[test]
+fn what_no_flush_has_covered_is_undone_if_it_may_be_lost() {
+    for (cache, lost, written) in [
+        (Cache::Apart, true, true),
+        (Cache::Unknown, false, true),
+        (Cache::Unknown, true, false),
+        (Cache::Unknown, true, true),
+        (Cache::Shared, false, true),
+        (Cache::Shared, true, false),
+    ] {
+        let (mut device, newest) = taken_up();
+        device.engine.cache = cache;
+        device.copied(0);
+        device.flush();
+        device.copied(1);
+        if written {
+            device.shared.maps.set(Role::Prm, Run::one(1));
+        }
+        let before = device.shared.losses();
+        let newest = Superblock { lost, ..newest };
+        assert!(device.engine.follow(&newest, &[0; BLOCK]));
+        let mut block = [0; BLOCK];
+        Checkpoint::activation(None).next(&mut device.engine, &device.shared, &mut block);
+        let undone = lost && cache != Cache::Apart;
+        let left = device.shared.maps.count(Role::Cdm);
+        assert_eq!(left, if undone { 7 } else { 6 }, "{cache:?}");
+        let told = undone && (written || cache == Cache::Shared);
+        assert_eq!(device.shared.lost_since(before), told, "{cache:?}");
+    }
+}
+
+/// It was written before the snapshot, and its end is taken in behind it.
+#[test]
+fn an_overwrite_in_flight_over_the_snapshot_may_be_lost() {
+    for lost in [false, true] {
+        let (mut device, newest) = taken_up();
+        device.engine.cache = Cache::Unknown;
+        let Device { engine, shared, .. } = &mut device;
+        let mut sent = Sent::default();
+        sent.begin(shared, Op::Write, false);
+        sent.defer(Request {
+            op: Op::Write,
+            sectors: Run::new(0, EXTENT),
+            whole: false,
+        });
+        let ticket = sent.ticket_mut().unwrap();
+        assert_eq!(engine.admit(shared, ticket, 0), Admission::Go);
+        sent.to_source(shared);
+        assert_eq!(sent.ended(shared, true), Ended::Queue);
+        assert!(engine.follow(&Superblock { lost, ..newest }, &[0; BLOCK]));
+        let taken = engine.take_ended(shared, &mut sent);
+        assert_eq!(taken, Taken::Answer(!lost));
+        let left = shared.maps.count(Role::Cdm);
+        assert_eq!(left, if lost { 8 } else { 7 });
+    }
 }
 
 #[test]

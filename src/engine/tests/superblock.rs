@@ -25,6 +25,7 @@ fn superblock(generation: u64) -> Superblock {
         activation: 3,
         clean: true,
         roles_swapped: true,
+        lost: true,
         mode: Mode::Restoring,
         tail: 17,
         chain: 99,

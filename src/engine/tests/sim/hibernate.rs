@@ -5,7 +5,6 @@
 
 use super::devices::{Op, OpKind};
 use super::meta::{self, Loaded, Running};
-use super::params::Faults;
 use super::promise::{Promise, Stop};
 use super::world::World;
 use crate::awake::Found;
@@ -95,13 +94,18 @@ impl World {
         self.stats.taken_up += 1;
         core::mem::swap(&mut self.engine, &mut loaded.engine);
         core::mem::swap(&mut self.shared, &mut loaded.shared);
-        // What its failed flushes drop from a cache that the source shares, the image does not hear of.
-        let faults = self.params.faults;
         if self.params.one_disk {
-            self.params.faults = Faults::default();
+            // Who gives the metadata device up cannot say what its failed flushes have dropped from the
+            // cache that the source shares: nobody will hear of it.
+            self.engine.set_suspending(None);
+            self.engine.settings.metadata_patience = u32::MAX;
         }
+        // Requests of the host are in the image: the disks get none meanwhile.
+        let frozen = core::mem::take(&mut self.ops);
         let done = self.checkpoint_now(Checkpoint::activation(loaded.torn));
-        self.params.faults = faults;
+        if done.is_ok() {
+            self.ops = frozen;
+        }
         core::mem::swap(&mut self.engine, &mut loaded.engine);
         core::mem::swap(&mut self.shared, &mut loaded.shared);
         done.map(drop)
