@@ -12,8 +12,8 @@
 //! [`Purpose::Activated`](super::checkpoint::Purpose)), so that no journal block of theirs can count.
 //!
 //! If metadata and source may have a volatile cache in common, a flush of theirs that has failed may have
-//! dropped data of the source's that the memory takes for written. They say so in their superblock. Only
-//! who has given the metadata device up can no longer say it; nor does anybody else who uses the same disk.
+//! dropped data of the source that the memory takes for written. They say so in their superblock. A kernel
+//! that has given the metadata device up cannot say it, nor can other users of the same disk.
 
 use super::format::journal::Reader;
 use super::format::superblock::Superblock;
@@ -60,9 +60,8 @@ impl<S: Storage> Engine<S> {
         }
     }
 
-    /// Goes on from a superblock that was [`Found::TakenUp`]. Before the end of any request is taken in
-    /// that was in flight: what it has written may be gone.
-    /// `first` is the journal block at its tail.
+    /// Goes on from a superblock that was [`Found::TakenUp`], before the end of any request is taken in that
+    /// was in flight: what it has written may be gone. `first` is the journal block at its tail.
     /// False, and nothing has changed, if something was recorded behind it. The table follows:
     /// [`Engine::load_table`] for each block, and [`Engine::check_table`].
     pub fn follow(&mut self, newest: &Superblock, first: &Block) -> bool {

@@ -13,10 +13,10 @@
 //! only where it is certain that it is one disk. Else a disk for metadata that fails for a moment
 //! would fail the host's flushes on another disk, which has lost nothing.
 //!
-//! The exception has one of its own. If the host may have written to what is undone, that is copied
-//! over. Then all its requests in flight fail, because nobody knows which of them were over it, and so
-//! does its next flush. Copies that it has not written to fail the reads in flight only: they may have
-//! found what was there before.
+//! The exception has one of its own. What the host may have written to a copy that is undone is copied
+//! over. Then all requests of the host in flight fail, because nobody knows which of them were over it,
+//! and so does its next flush. If the host has not written to what is undone, only the reads in flight
+//! fail: they may have found what was there before.
 
 use super::flushes::Undone;
 use super::machine::{Engine, Shared};

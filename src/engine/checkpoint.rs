@@ -416,7 +416,7 @@ impl<S: Storage> Engine<S> {
     }
 
     /// Whether the superblock tells of data that the source may have lost, see [`awake`](super::awake).
-    /// Who has taken the metadata up already has told the host.
+    /// Once the metadata is taken up, the host is told instead.
     fn note_lost(&mut self, purpose: Purpose) {
         let superblock = &mut self.superblock;
         superblock.lost = purpose == Purpose::Activated
