@@ -57,6 +57,7 @@ pub enum Field {
     Activation,
     Clean,
     RolesSwapped,
+    Lost,
     Mode,
     Tail,
     Chain,
@@ -381,6 +382,7 @@ fn set(superblock: &mut Superblock, field: Field, value: u64) {
         Field::Activation => superblock.activation = value,
         Field::Clean => superblock.clean = value % 2 != 0,
         Field::RolesSwapped => superblock.roles_swapped = value % 2 != 0,
+        Field::Lost => superblock.lost = value % 2 != 0,
         Field::Mode => {
             superblock.mode = if value % 2 != 0 {
                 Mode::Restoring

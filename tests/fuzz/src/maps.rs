@@ -210,6 +210,7 @@ fn superblock(geometry: &Geometry, table: &Block) -> Superblock {
         activation: 1,
         clean: true,
         roles_swapped: false,
+        lost: false,
         mode: Mode::Restoring,
         tail: 0,
         chain: 0,
