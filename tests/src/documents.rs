@@ -55,6 +55,36 @@ pub fn block(document: &str, words: &[&str]) -> String {
     }
 }
 
+/// The lines of a document that begin with one of `words`, without indentation.
+pub fn lines<'a>(document: &'a str, words: &[&str]) -> Vec<&'a str> {
+    let begins = |line: &&str| {
+        let first = line.split_whitespace().next();
+        words.iter().any(|word| first == Some(word))
+    };
+    document.lines().map(str::trim).filter(begins).collect()
+}
+
+/// Text with another name of the mapped device and another mount point than the documents have.
+pub fn renamed(text: &str, volume: &str, mount_point: &str) -> String {
+    let text = text.replace("/srv", mount_point);
+    let is_word = |c: char| c.is_alphanumeric() || c == '-' || c == '_';
+    let mut out = String::new();
+    let mut rest = text.as_str();
+    while let Some(at) = rest.find("vol") {
+        let (before, found) = rest.split_at(at);
+        let behind = found.strip_prefix("vol").unwrap_or_default();
+        out.push_str(before);
+        let alone = !out.ends_with(is_word) && !behind.starts_with(is_word);
+        out.push_str(if alone { volume } else { "vol" });
+        rest = behind;
+    }
+    out.push_str(rest);
+    out
+}
+
+#[cfg(test)]
+mod tables;
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -64,7 +94,7 @@ mod tests {
     use std::process::Command;
 
     /// Programs that do nothing but note that they were called, and fail if they are the ones to fail.
-    const PROGRAMS: [&str; 15] = [
+    const PROGRAMS: [&str; 16] = [
         "blockdev",
         "dd",
         "dmsetup",
@@ -78,6 +108,7 @@ mod tests {
         "systemctl",
         "timeout",
         "umount",
+        "vgchange",
         "fstrim",
         "install",
     ];
@@ -85,7 +116,7 @@ mod tests {
 echo "${0##*/} $*" >>"$DIR/log"
 mapfile -t calls <"$DIR/log"
 [ "${#calls[@]}" != "$FAILS" ] || exit 1
-mode=tracking
+mode=$MODE
 [ -n "$LOOP" ] && [ "${#calls[@]}" -lt 8 ] && mode=restoring
 case "$*" in
 --getsz*) echo 1024 ;;
@@ -122,6 +153,7 @@ exit 0
                 .env("PATH", path)
                 .env("DIR", &self.0)
                 .env("FAILS", fails.to_string())
+                .env("MODE", mode(block))
                 .env("LOOP", if is_loop(block) { "yes" } else { "" })
                 .status()
                 .unwrap();
@@ -141,6 +173,15 @@ exit 0
 
     fn is_loop(block: &str) -> bool {
         block.starts_with("while ")
+    }
+
+    /// What the status says, so that a block that asks for it goes on.
+    fn mode(block: &str) -> &'static str {
+        if block.contains("grep ' restore restoring '") {
+            "restoring"
+        } else {
+            "tracking"
+        }
     }
 
     /// What is wrong with a block: it does not run, or goes on behind a step that has failed. Only a
@@ -211,6 +252,19 @@ exit 0
             assert!(before.contains("blockdev --setro \"$clone\" &&"), "{block}");
         }
         assert!(creates >= 4, "only {creates}");
+    }
+
+    #[test]
+    fn the_volume_gets_another_name_where_its_name_stands_alone() {
+        let text = "dmsetup status vol | grep vol-1 volume /dev/mapper/vol$ /srv/vol\nvol";
+        let other = "dmsetup status a-vol | grep vol-1 volume /dev/mapper/a-vol$ /mnt/a-vol\na-vol";
+        assert_eq!(renamed(text, "a-vol", "/mnt"), other);
+    }
+
+    #[test]
+    fn lines_are_found_by_their_first_word() {
+        let text = "one = 1\n  two = 2\ntwofold\n";
+        assert_eq!(lines(text, &["one", "two"]), ["one = 1", "two = 2"]);
     }
 
     #[test]
