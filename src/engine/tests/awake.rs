@@ -89,8 +89,18 @@ fn what_has_recorded_something_is_not() {
         activation: newest.activation - 1,
         ..place
     };
+    let newest = Superblock {
+        table_area: 1 - newest.table_area,
+        table_crc: newest.table_crc ^ 1,
+        ..newest
+    };
     assert!(device.engine.follow(&newest, &record(old)));
-    assert_eq!(device.engine.superblock.generation, newest.generation);
+    let followed = &device.engine.superblock;
+    assert_eq!(followed.generation, newest.generation);
+    assert_eq!(
+        (followed.table_area, followed.table_crc),
+        (newest.table_area, newest.table_crc)
+    );
 }
 
 /// Takes up what a device has, as the kernel that loads an image does, with failures at these steps;

@@ -127,3 +127,15 @@ fn a_failed_flush_fails_what_waits() {
     engine.take_ended(shared, &mut next);
     assert_eq!(engine.settle(shared, &next), Settled::Failed);
 }
+
+/// What was discarded before the host wrote there may be what it was.
+#[test]
+fn places_that_a_failed_flush_may_have_lost_are_not_sampled() {
+    let mut device = Device::restoring(0..2);
+    let Device { engine, shared, .. } = &mut device;
+    shared.note_unstable(Run::new(800, 8));
+    shared.remembered.touch(Run::new(1600, 8));
+    assert_eq!(shared.remembered.blocks().count(), 1);
+    engine.flush_failed(shared);
+    assert_eq!(shared.remembered.blocks().count(), 0);
+}

@@ -7,6 +7,7 @@ use super::*;
 use crate::checkpoint::{Checkpoint, Step};
 use crate::format::BLOCK;
 use crate::restoring::Device;
+use crate::storage::Heap;
 
 const BAD: Block = [1; BLOCK];
 const ZEROS: Block = [0; BLOCK];
@@ -76,4 +77,26 @@ fn a_clone_that_has_grown_is_the_same_clone() {
     assert_eq!(engine.clone_has(7000), None);
     assert_eq!(engine.clone_has(9000), Some(7000));
     assert_eq!(engine.clone_has(9000), None, "it is recorded");
+}
+
+fn dirty(engine: &Engine<Heap>) -> usize {
+    engine.table.iter().filter(|entry| entry.dirty).count()
+}
+
+/// Behind a hibernation the table is loaded while the maps in memory are ahead of it.
+#[test]
+fn what_has_changed_in_memory_is_still_to_be_written() {
+    let Device {
+        mut engine, shared, ..
+    } = Device::restoring(0..1);
+    let mut block = [0; BLOCK];
+    engine
+        .table
+        .iter_mut()
+        .for_each(|entry| entry.dirty = false);
+    table::encode(&mut block, 0, &engine.table);
+    engine.mark_dirty(&shared, Role::Cdm, Run::one(3));
+    assert_eq!(dirty(&engine), 1);
+    engine.load_table(0, &block, 0).unwrap();
+    assert_eq!(dirty(&engine), 1);
 }

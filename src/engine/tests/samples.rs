@@ -74,3 +74,22 @@ fn what_was_not_read_is_not_compared() {
     found.take(elsewhere, &[2]);
     assert_eq!(recorded.difference(&found), None);
 }
+
+/// As it ends a superblock of ext4: the CRC-32C of all such blocks is the same.
+#[test]
+fn blocks_that_end_with_their_own_checksum_are_told_apart() {
+    let block = |byte: u8| {
+        let mut block = [byte; 64].to_vec();
+        let crc = crate::checksum::crc32c(0, &block);
+        block.extend(crc.to_le_bytes());
+        block
+    };
+    let whole = |byte| crate::checksum::crc32c(0, &block(byte));
+    assert_eq!(whole(1), whole(2));
+    let sample = |byte| {
+        let mut samples = Samples::default();
+        samples.take(Item::Spread(0), &block(byte));
+        samples
+    };
+    assert_ne!(sample(1), sample(2));
+}
