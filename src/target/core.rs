@@ -161,6 +161,8 @@ pub(super) struct Desk {
     pub(super) noflush: bool,
     /// Snapshots of the machine's memory before metadata was written last.
     pub(super) snapshots: u32,
+    /// The same of when the metadata device was looked at last.
+    pub(super) looked: u32,
     /// To the devices, and the UUID of the metadata; takes them at the first resume.
     pub(super) claim: Claim,
     /// For loading, until that has been done: [`READ_BLOCKS`](super::metadata::READ_BLOCKS). Resume
@@ -235,6 +237,7 @@ impl Core {
             active: false,
             noflush: false,
             snapshots: pm::snapshots(),
+            looked: pm::snapshots(),
             claim,
             reading: Some(reading),
             sampling: BlockBuf::new(SAMPLE_BLOCKS)?,

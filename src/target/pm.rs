@@ -16,8 +16,9 @@
 //! - In the line that is left behind, what would have to wait for the worker fails at once
 //!   ([`fast`](super::fast)): the task that writes the image must not wait for a queue that is frozen. What
 //!   is marked already goes on, since it changes nothing but the host's data.
-//! - Where the worker runs for the first time behind a snapshot, and before it writes anything else, it
-//!   looks whether the metadata device is as it was left, and begins a new activation.
+//! - Where the worker runs for the first time behind a snapshot it looks whether the metadata device is as
+//!   it was left. It does so before it takes in the end of any request, because the data may be gone, and
+//!   before it writes anything. Then a new activation begins.
 //!
 //! A table that is loaded while the machine goes to sleep needs no call: its worker looks, too.
 
@@ -77,19 +78,29 @@ pub(super) fn begin_anew(core: &Core, desk: &Desk) -> Option<Checkpoint> {
     Some(Checkpoint::activation(None))
 }
 
-/// Behind a snapshot: looks whether the metadata device is as it was left, or was no more than taken up
-/// by the kernel that has loaded the image. If the volume was used meanwhile, what is in memory is no
-/// longer true.
+/// Before metadata is written: [`look`], and its errors.
+pub(super) fn expect_as_left(core: &Core, desk: &mut Desk) -> Result {
+    desk.snapshots = pm::snapshots();
+    look(core, desk)
+}
+
+/// The first time behind a snapshot: looks whether the metadata device is as it was left, or was no more
+/// than taken up by the kernel that has loaded the image. If the volume was used meanwhile, what is in
+/// memory is no longer true.
 ///
 /// # Errors
 ///
-/// `EIO`: it was used, and the metadata mode is `fail` now; or the device cannot be read.
-pub(super) fn expect_as_left(core: &Core, desk: &mut Desk) -> Result {
-    if !is_behind_snapshot(desk) {
+/// `EIO`: it was used, and the metadata mode is `fail` now. Or as the device answers: it cannot be read,
+/// and is looked at again the next time.
+pub(super) fn look(core: &Core, desk: &mut Desk) -> Result {
+    let snapshots = pm::snapshots();
+    if desk.looked == snapshots {
         return Ok(());
     }
-    desk.snapshots = pm::snapshots();
-    if !desk.loaded || is_as_left(core, desk)? {
+    let in_use = desk.loaded && core.engine.lock().metadata_mode() == MetadataMode::ReadWrite;
+    let as_left = !in_use || is_as_left(core, desk)?;
+    desk.looked = snapshots;
+    if as_left {
         return Ok(());
     }
     core.engine.lock().overtaken(&core.shared);

@@ -12,6 +12,7 @@
 
 use super::core::{Core, Desk, COMMIT, FLUSH};
 use super::metadata::{self, Advance};
+use super::pm as sleep;
 use super::report;
 use super::Restore;
 use crate::dm::{
@@ -64,6 +65,8 @@ struct Round {
 
 fn round(core: &Ref<Core>) -> Round {
     let mut desk = core.desk.lock();
+    // If it cannot be read, the checkpoint that then begins fails.
+    let _ = sleep::look(core, &mut desk);
     take_ended(core, &mut desk);
     take_copies(core, &mut desk);
     take_commit(core, &mut desk);
@@ -266,7 +269,7 @@ fn commit(core: &Ref<Core>, desk: &mut Desk) -> u64 {
         return u64::MAX;
     }
     if desk.checkpoint.is_none() && !core.engine.lock().is_committing() {
-        desk.checkpoint = super::pm::begin_anew(core, desk);
+        desk.checkpoint = sleep::begin_anew(core, desk);
     }
     loop {
         if let Some(wake_at) = advance_checkpoint(core, desk) {
