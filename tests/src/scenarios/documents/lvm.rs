@@ -9,6 +9,7 @@ use super::reader::Reader;
 use super::SECTORS;
 use anyhow::{ensure, Context, Result};
 use dm_restore_tests::documents::{lines, MANUAL};
+use dm_restore_tests::sh;
 
 /// What the guest lacks: udev, and the file that lists the devices.
 const NO_UDEV: &str = "obtain_device_list_from_udev = 0
@@ -20,6 +21,7 @@ pub fn on_top() -> Result<()> {
     let mut reader = Reader::new("lvm")?;
     let done = tried(&mut reader);
     let left = reader.try_run("vgchange -an data");
+    drop(sh::run("umount", &["--recursive", ROOT]));
     reader.close(done.and(left.map(drop)))
 }
 
@@ -38,10 +40,23 @@ fn tried(reader: &mut Reader) -> Result<()> {
     roll_back(reader)
 }
 
-/// Another `/dev`, and what LVM needs to know.
-const ALONE: &str = "export LVM_SYSTEM_DIR=/mnt/lvm LVM_SUPPRESS_FD_WARNINGS=1
-command mount --bind /mnt/lvm/dev /dev
-";
+/// What LVM needs to know.
+const SYSTEM: &str = "export LVM_SYSTEM_DIR=/mnt/lvm LVM_SUPPRESS_FD_WARNINGS=1\n";
+/// The guest with another `/dev`. A mount namespace would hold what others have mounted.
+const ROOT: &str = "/mnt/lvm/root";
+const MOUNTS: [&str; 5] = ["/proc", "/sys", "/run", "/tmp", "/mnt/lvm"];
+
+/// Makes that root directory.
+fn make_root(reader: &mut Reader) -> Result<()> {
+    let mounts = MOUNTS.map(|dir| format!("command mount --bind {dir} {ROOT}{dir}"));
+    let mounts = mounts.join(" && ");
+    reader.run(&format!(
+        "mkdir -p {ROOT} && command mount --bind / {ROOT} && command mount -t tmpfs tmpfs {ROOT}/mnt &&
+         mkdir {ROOT}/mnt/lvm && {mounts} && command mount --bind /mnt/lvm/dev {ROOT}/dev"
+    ))?;
+    (reader.more, reader.root) = (SYSTEM.to_string(), ROOT);
+    Ok(())
+}
 
 /// A volume group on the volume, with a logical volume of before the clone was made.
 fn prepare(reader: &mut Reader) -> Result<()> {
@@ -54,7 +69,7 @@ fn prepare(reader: &mut Reader) -> Result<()> {
             "ln -s ../../mapper/{device} /mnt/lvm/dev/disk/by-id/lvm-{role}"
         ))?;
     }
-    (reader.more, reader.unshared) = (ALONE.to_string(), true);
+    make_root(reader)?;
     configure(reader, &lines(MANUAL, &["filter", "global_filter"]))?;
     reader.run(
         "dmsetup create vol --table \"0 $sectors restore $metadata $source $clone 128 1 format\" &&

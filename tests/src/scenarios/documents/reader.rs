@@ -28,8 +28,8 @@ pub struct Reader {
     me: &'static str,
     /// What else the shell knows, as it would after the blocks that were pasted before.
     pub more: String,
-    /// What he does is done in a mount namespace of its own: nothing that is mounted stays.
-    pub unshared: bool,
+    /// Another root directory for what he does.
+    pub root: &'static str,
     /// The devices under the volume that he has made, in the order in which they go.
     devices: Vec<String>,
 }
@@ -40,7 +40,7 @@ impl Reader {
         let reader = Self {
             me,
             more: String::new(),
-            unshared: false,
+            root: "/",
             devices: Vec::new(),
         };
         reader.run("mkdir -p /srv")?;
@@ -119,12 +119,7 @@ impl Reader {
         let block = renamed(block, &self.volume(), &format!("/mnt/{me}/srv"));
         let more = &self.more;
         let script = format!("me={me} clone=/dev/mapper/{me}-clone{PRELUDE}{more}\n{block}");
-        let words = ["--mount", "bash", "-c", script.as_str()];
-        if self.unshared {
-            sh::run("unshare", &words)
-        } else {
-            sh::run("bash", &words[2..])
-        }
+        sh::run("chroot", &[self.root, "bash", "-c", &script])
     }
 
     /// Pastes the block of a document that has these words in it.
