@@ -297,6 +297,21 @@ impl Claim {
         own.any(|old| registry.entries.iter().any(|entry| entry.succeeds(old)))
     }
 
+    /// The mapped device with another line that was resumed and shares something with this one. Lines of
+    /// tables that this one takes over from, or that take over from it, do not count.
+    pub fn shared_with(&self) -> Option<MappedName> {
+        let registry = REGISTRY.lock();
+        let shares = |entry: &Entry, own: &Entry| {
+            let shared = matches!(own.thing, Thing::Shared(_)) && entry.thing == own.thing;
+            let neighbour = entry.table == own.table && entry.line != own.line;
+            shared && entry.taken && (neighbour || !entry.table.same_device(own.table))
+        };
+        let mut found = registry
+            .of(self.line)
+            .filter_map(|own| registry.entries.iter().find(|entry| shares(entry, own)));
+        found.next().map(|entry| entry.name)
+    }
+
     /// Whether another line of the mapped device was resumed that has found the same identity: it goes
     /// on where this one has ended.
     pub fn was_succeeded(&self) -> bool {

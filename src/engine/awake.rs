@@ -52,7 +52,8 @@ impl<S: Storage> Engine<S> {
         let same_state = newest.mode == last.mode
             && newest.roles_swapped == last.roles_swapped
             && newest.begun_with == last.begun_with
-            && newest.clone == last.clone;
+            // Its places are taken anew with each activation.
+            && newest.clone.equals_but_places(&last.clone);
         if same_journal && same_state {
             Found::TakenUp
         } else {

@@ -209,6 +209,22 @@ impl Checkpoint {
         Progress::Again(at)
     }
 
+    /// The device cannot be read, which has to be done before anything is written to it.
+    pub fn unread<S: Storage>(
+        &mut self,
+        engine: &mut Engine<S>,
+        shared: &Shared<S>,
+        now: u64,
+    ) -> Progress {
+        match engine.metadata_failed(&mut self.writes, now) {
+            Some(at) => Progress::Again(at),
+            None => {
+                engine.checkpoint_failed(shared, self.purpose);
+                Progress::Failed
+            }
+        }
+    }
+
     /// It cannot be made.
     pub fn give_up<S: Storage>(&self, engine: &mut Engine<S>, shared: &Shared<S>) {
         engine.checkpoint_failed(shared, self.purpose);

@@ -8,7 +8,7 @@
 //! a crash only what lies where no bit is set can be compared: the host has not written there since.
 //! A restore writes there too, so its activation drops the source's samples.
 
-use super::format::samples::{Item, Places, Samples, Unstable, Wanted, ENDS};
+use super::format::samples::{Item, Places, Samples, Unstable, Wanted, ENDS, PLACES};
 use super::format::superblock::Superblock;
 use super::format::table::Entry;
 use super::format::{Refusal, BLOCK_SECTORS};
@@ -35,6 +35,20 @@ pub struct Accepted {
     /// While tracking `assume_different` or `assume_same`, in a restore `start_over` or
     /// `assume_same`.
     pub source: bool,
+    /// `assume_same` and `accept_clone`: the caller vouches for which device is which.
+    pub order: bool,
+}
+
+/// Whether source and clone are exchanged.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Exchange {
+    /// No: each mismatch is one of its own.
+    No,
+    /// Each device may well be the other one, but one of them matches as it is given, too: the samples do
+    /// not tell the two apart there.
+    Likely,
+    /// Each device is the other one, and neither is what it is given as.
+    Certain,
 }
 
 impl Accepted {
@@ -47,6 +61,7 @@ impl Accepted {
         Self {
             clone: features.accept_clone,
             source: source || features.assume_same,
+            order: features.accept_clone && features.assume_same,
         }
     }
 }
@@ -81,20 +96,25 @@ impl Recorded {
         }
     }
 
-    /// Whether source and clone are exchanged: the device given as the clone has what was recorded of
-    /// the source, and the other way round. `clone` was sampled where the source was recorded,
-    /// `source` where the clone was.
-    pub fn are_exchanged(&self, clone: &Samples, source: &Samples) -> bool {
-        !self.source.is_empty() && self.source.equals(clone) && self.clone.equals(source)
+    /// Whether each device is what was recorded of the other, as far as that was: `clone` was sampled
+    /// where the source was recorded, `source` where the clone was.
+    pub fn fits_crossed(&self, clone: &Samples, source: &Samples) -> bool {
+        self.source.equals(clone) && self.clone.equals(source)
     }
 }
 
 impl Differences {
-    /// What is refused. `exchanged`: see [`Recorded::are_exchanged`]. No word declares that to be
-    /// right.
-    pub fn verdict(&self, accepted: Accepted, exchanged: bool) -> Result<(), Refusal> {
-        if self.source.is_some() && exchanged {
-            return Err(Refusal::Exchanged);
+    /// Whether there is any.
+    pub fn any(&self) -> bool {
+        self.clone.is_some() || self.source.is_some()
+    }
+
+    /// What is refused. Of devices that are certainly exchanged no word declares that to be right.
+    pub fn verdict(&self, accepted: Accepted, exchange: Exchange) -> Result<(), Refusal> {
+        match exchange {
+            Exchange::Certain => return Err(Refusal::Exchanged),
+            Exchange::Likely if !accepted.order => return Err(Refusal::Exchanged),
+            Exchange::Likely | Exchange::No => {}
         }
         if self.clone.is_some() && !accepted.clone {
             return Err(Refusal::CloneContent);
@@ -103,6 +123,20 @@ impl Differences {
             return Err(Refusal::SourceContent);
         }
         Ok(())
+    }
+}
+
+impl Features {
+    /// Whether these words can be right, by a superblock alone. After a crash, or in use, a restore that it
+    /// tells of may be over.
+    pub fn check_mode(&self, mode: Mode, clean: bool) -> Result<(), Refusal> {
+        match mode {
+            Mode::Restoring if clean && self.assume_different => {
+                Err(Refusal::DifferentWhileRestoring)
+            }
+            Mode::Tracking if self.start_over => Err(Refusal::StartOverWhileTracking),
+            _ => Ok(()),
+        }
     }
 }
 
@@ -118,6 +152,36 @@ impl<S: Storage> Engine<S> {
             } else {
                 superblock.source.only(untouched)
             },
+        }
+    }
+
+    /// Whether devices with these samples are exchanged. They [fit crossed](Recorded::fits_crossed), and
+    /// where they differ from what was recorded source and clone may differ from one another: were it not
+    /// so, a device was changed there. To be asked once the journal is replayed.
+    pub fn exchange(
+        &self,
+        shared: &Shared<S>,
+        recorded: &Recorded,
+        clone: &Samples,
+        source: &Samples,
+    ) -> Exchange {
+        let may_differ = |recorded: &Samples, found: &Samples| {
+            let mut items = recorded.differences(found);
+            items.all(|item| self.any_marked(shared, self.sectors(item)))
+        };
+        if !may_differ(&recorded.clone, clone) || !may_differ(&recorded.source, source) {
+            return Exchange::No;
+        }
+        match recorded.differences(clone, source) {
+            Differences {
+                clone: None,
+                source: None,
+            } => Exchange::No,
+            Differences {
+                clone: Some(_),
+                source: Some(_),
+            } => Exchange::Certain,
+            _ => Exchange::Likely,
         }
     }
 
@@ -154,13 +218,20 @@ impl<S: Storage> Engine<S> {
 
     /// What is to be sampled of the clone now.
     pub fn clone_wanted(&self, shared: &Shared<S>) -> Wanted {
+        Wanted::of_clone(self.clone_places_wanted(shared))
+    }
+
+    /// The same without what stays the same for as long as it is the clone. Places where it differs from
+    /// the source tell the two apart, so they are taken anew when a table is loaded and a restore begins.
+    pub fn clone_places_wanted(&self, shared: &Shared<S>) -> Places {
         let mut places = Places::default();
         self.add_differing(shared, &mut places, true);
-        Wanted::of_clone(places)
+        places
     }
 
     /// Blocks where source and clone may differ by the maps: those last touched, and then, if `fill`,
-    /// the first ones of extents with a bit set.
+    /// the first ones of extents with a bit set, all over the device: what a restore has copied says
+    /// nothing any more, and it goes from front to back.
     fn add_differing(&self, shared: &Shared<S>, places: &mut Places, fill: bool) {
         for block in shared.remembered.blocks() {
             let sectors = Run::new(block.saturating_mul(BLOCK_SECTORS), BLOCK_SECTORS);
@@ -169,15 +240,27 @@ impl<S: Storage> Engine<S> {
             }
         }
         for role in [Role::Prm, Role::Cdm] {
-            let map = shared.maps.numbered(shared.maps.number(role));
-            let mut left = self.geometry.all();
-            while fill && !places.is_full() && shared.maps.count(role) > 0 {
-                let Some(extent) = map.next_set(left) else {
-                    break;
-                };
-                places.add(self.geometry.first_sector(extent) / BLOCK_SECTORS);
-                left = Run::between(extent.saturating_add(1), left.end());
+            if fill && shared.maps.count(role) > 0 {
+                self.add_marked(shared, role, places);
             }
+        }
+    }
+
+    fn add_marked(&self, shared: &Shared<S>, role: Role, places: &mut Places) {
+        let map = shared.maps.numbered(shared.maps.number(role));
+        let end = self.geometry.extents();
+        let mut add_next = |from: u64| {
+            let extent = map.next_set(Run::between(from, end))?;
+            places.add(self.geometry.first_sector(extent) / BLOCK_SECTORS);
+            Some(extent.saturating_add(1)).filter(|_| !places.is_full())
+        };
+        let step = end.div_ceil(PLACES as u64).max(1);
+        for part in (0..PLACES as u64).rev() {
+            add_next(part.saturating_mul(step));
+        }
+        let mut next = Some(0);
+        while let Some(from) = next {
+            next = add_next(from);
         }
     }
 
@@ -192,6 +275,14 @@ impl<S: Storage> Engine<S> {
         self.superblock.clone = samples;
     }
 
+    /// Samples of the clone were taken in these places; the others are what they were.
+    pub fn clone_places_are(&mut self, places: &Samples) {
+        let always = |item: Item| !matches!(item, Item::Place { .. });
+        let mut clone = self.superblock.clone.only(always);
+        clone.add(places);
+        self.superblock.clone = clone;
+    }
+
     /// The words of the table line that declare what was changed, in memory. The caller takes samples
     /// of what was declared, and an activation makes it durable.
     pub fn declare(&mut self, shared: &Shared<S>) -> Result<(), Refusal> {
@@ -203,6 +294,8 @@ impl<S: Storage> Engine<S> {
         if features.start_over && !restoring {
             return Err(Refusal::StartOverWhileTracking);
         }
+        // A kernel that goes on behind a hibernation must not take this for no more than an activation.
+        self.superblock.activation = self.superblock.activation.saturating_add(1);
         if restoring && (features.start_over || features.accept_clone) {
             self.start_over(shared);
         } else if features.accept_clone {

@@ -5,7 +5,8 @@
 use super::core::{Core, Desk, DeskGuard};
 use super::metadata;
 use crate::dm::{
-    dm_refuse, dm_warn, lock_interruptible, noio::NoIo, shared::Owner, word_bytes, Args, Cached,
+    dm_refuse, dm_warn, lock_interruptible, noio::NoIo, shared::Owner, word_bytes, Args,
+    BlockDevice, Cached,
 };
 use crate::engine::{
     machine::MetadataMode,
@@ -70,6 +71,7 @@ fn start_restore(core: &Owner<Core>, force: bool) -> Result {
 fn assume_identical(core: &Owner<Core>) -> Result {
     let _noio = NoIo::enter();
     let mut desk = suspended(core, "assume_identical", || can_assume_identical(core))?;
+    expect_alone(core, &desk)?;
     let assumed = metadata::assume_identical(core, &mut desk);
     drop(desk);
     core.raise_events();
@@ -150,6 +152,19 @@ fn expect_unused(core: &Core, force: bool) -> Result {
         );
     }
     Ok(())
+}
+
+/// A clone that was made anew is no longer what other volumes roll back to.
+fn expect_alone(core: &Core, desk: &Desk) -> Result {
+    let Some(other) = desk.claim.shared_with() else {
+        return Ok(());
+    };
+    let clone = core.devices.clone.dev_t();
+    dm_refuse!(
+        core.name,
+        "assume_identical: clone {clone} is {other}'s, too: take that out of use first"
+    );
+    Err(EBUSY)
 }
 
 /// Whether the state on the metadata device may be changed.

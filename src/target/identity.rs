@@ -19,7 +19,7 @@ use crate::engine::{
         superblock::Superblock,
         Refusal, BLOCK_SECTORS,
     },
-    identity::{Accepted, Differences, Recorded},
+    identity::{Accepted, Differences, Exchange, Recorded},
     maps::{Mode, Role},
     settings::Features,
 };
@@ -99,13 +99,15 @@ impl<'a> Reader<'a> {
     }
 
     /// Compares both devices with what was recorded of them. What differs and was not declared to be
-    /// right is refused, and logged with the way out.
-    pub(super) fn compare(
+    /// right is refused, and logged with the way out. `exchange` is asked about devices that differ, and
+    /// fit crossed; it gets their samples, the clone's first.
+    fn compare(
         self,
         recorded: &Recorded,
         mode: Mode,
         accepted: Accepted,
         buf: &mut BlockBuf,
+        exchange: impl FnOnce(&Samples, &Samples) -> Option<Exchange>,
     ) -> Usable<()> {
         let clone = match self.clone(recorded.clone.items(), buf) {
             Err(_) if accepted.clone => Samples::default(),
@@ -113,41 +115,56 @@ impl<'a> Reader<'a> {
         };
         let source = self.source(recorded.source.items(), buf);
         let differences = recorded.differences(&clone, &source);
-        let exchanged = differences.source.is_some() && self.are_exchanged(recorded, buf);
-        let verdict = differences.verdict(accepted, exchanged);
+        let exchange = if differences.any() && self.fit_crossed(recorded, buf) {
+            exchange(&clone, &source)
+        } else {
+            Some(Exchange::No)
+        };
+        let Some(exchange) = exchange else {
+            return Ok(());
+        };
+        let verdict = differences.verdict(accepted, exchange);
         if let Err(refusal) = verdict {
-            self.explain(refusal, &differences, mode);
+            self.explain(refusal, &differences, exchange, mode);
         }
         Ok(verdict?)
     }
 
     /// Compares in the constructor of a line, before anything is loaded. The source only if the
-    /// shutdown was clean: it may be in use.
+    /// shutdown was clean: it may be in use. Whether devices are exchanged the maps tell, so these are
+    /// compared once more when the line is resumed.
     pub(super) fn check_line(
         self,
         superblock: &Superblock,
         features: &Features,
         buf: &mut BlockBuf,
     ) -> Usable<()> {
+        features.check_mode(superblock.mode, superblock.clean)?;
         let recorded = Recorded::before_load(superblock);
-        let accepted = Accepted::by(features, superblock.mode);
-        self.compare(&recorded, superblock.mode, accepted, buf)
+        let mode = superblock.mode;
+        let accepted = Accepted::by(features, mode);
+        self.compare(&recorded, mode, accepted, buf, |_, _| None)
     }
 
-    fn are_exchanged(self, recorded: &Recorded, buf: &mut BlockBuf) -> bool {
+    fn fit_crossed(self, recorded: &Recorded, buf: &mut BlockBuf) -> bool {
         let clone = self.clone(recorded.source.items(), buf);
         let source = self.source(recorded.clone.items(), buf);
-        clone.is_ok_and(|clone| recorded.are_exchanged(&clone, &source))
+        clone.is_ok_and(|clone| recorded.fits_crossed(&clone, &source))
     }
 
-    fn explain(self, refusal: Refusal, differences: &Differences, mode: Mode) {
+    fn explain(self, refusal: Refusal, differences: &Differences, exchange: Exchange, mode: Mode) {
         let name = self.name;
         let (source, clone) = (self.devices.source.dev_t(), self.devices.clone.dev_t());
         let at = |item: Option<Item>| item.map_or(0, |item| item.sectors(self.length).start());
         match refusal {
-            Refusal::Exchanged => dm_refuse!(
+            Refusal::Exchanged if exchange == Exchange::Certain => dm_refuse!(
                 name,
                 "{source} was the clone and {clone} the source: give them in this order"
+            ),
+            Refusal::Exchanged => dm_refuse!(
+                name,
+                "{source} has what was recorded of the clone, and {clone} may be the source: give them in \
+                 this order; if it is certain that it is wrong: 'assume_same' and 'accept_clone'"
             ),
             Refusal::CloneContent => dm_refuse!(
                 name,
@@ -184,12 +201,28 @@ pub(super) fn check_loaded(core: &Core, desk: &mut Desk, buf: &mut BlockBuf) -> 
         engine.recorded(&core.shared)
     };
     let accepted = Accepted::by(&core.features, mode);
-    Reader::of(core).compare(&recorded, mode, accepted, buf)?;
+    let reader = Reader::of(core);
+    reader.compare(&recorded, mode, accepted, buf, |clone, source| {
+        let engine = core.engine.lock();
+        Some(engine.exchange(&core.shared, &recorded, clone, source))
+    })?;
     note_clone_size(core);
     if core.features.declare() {
         declare(core, desk, mode)?;
+    } else {
+        sample_clone_places(core, desk);
     }
     Ok(())
+}
+
+/// Takes samples of the clone anew where it differs from the source, for the next superblock. What cannot
+/// be read is left out.
+pub(super) fn sample_clone_places(core: &Core, desk: &mut Desk) {
+    let places = core.engine.lock().clone_places_wanted(&core.shared);
+    let reader = Reader::of(core);
+    if let Ok(samples) = reader.clone(places.items(), &mut desk.sampling) {
+        core.engine.lock().clone_places_are(&samples);
+    }
 }
 
 fn declare(core: &Core, desk: &mut Desk, mode: Mode) -> Result<(), Unusable> {

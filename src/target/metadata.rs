@@ -31,6 +31,7 @@ use crate::engine::{
     geometry::Geometry,
     identical::Places,
     load::{check_identity, NewMetadata},
+    machine::MetadataMode,
     maps::Role,
 };
 use kernel::prelude::*;
@@ -96,8 +97,8 @@ impl Unusable {
             Self::Refused(Refusal::LargerBlocks { given, recorded }) => dm_refuse!(
                 name,
                 "source or clone has logical blocks of {given} bytes, the metadata was made for \
-                 {recorded}: give devices with blocks of {recorded} bytes or less, or blank metadata \
-                 with 'format'"
+                 {recorded}: give devices with blocks of {recorded} bytes or less or, when no restore is \
+                 running, blank metadata with 'format'"
             ),
             Self::Refused(_) | Self::Unreadable(_) => {}
         }
@@ -176,33 +177,39 @@ fn try_load(core: &Core, desk: &mut Desk, buf: &mut BlockBuf) -> Usable<Option<u
         // Before the naming: it reads much.
         confirm(core, Places::anywhere(*core.shared.maps.geometry()), desk)?;
     }
+    let uuid = prepare_format(core, desk)?;
     // Somebody else may find the same device blank under another name. One goes first, and the other
     // finds what it has formatted.
     let _naming = claims::naming();
     match identify_again(core, desk, buf)? {
         Some(superblock) => load_existing(core, desk, superblock, buf),
-        None => format(core, desk).map(|()| None),
+        None => format(core, desk, uuid).map(|()| None),
     }
 }
 
-/// Formats blank metadata.
-fn format(core: &Core, desk: &mut Desk) -> Usable<()> {
-    let identical = core.features.identical;
+/// Prepares new metadata, in memory. Source and clone are read here, so that nobody else who formats waits
+/// for them.
+fn prepare_format(core: &Core, desk: &mut Desk) -> Usable<[u8; 16]> {
     let new = NewMetadata {
         uuid: random::uuid(),
-        identical,
+        identical: core.features.identical,
         block_size: core.devices.block_size(),
         clone_sectors: core.devices.clone.sectors(),
     };
-    desk.claim.identify(new.uuid)?;
     core.engine.lock().format(&core.shared, &new);
     // Behind that: the maps say where they are to be taken.
     let wanted = core.engine.lock().clone_wanted(&core.shared);
     let clone = identity::Reader::of(core).clone(wanted.items(), &mut desk.sampling)?;
     core.engine.lock().clone_is(clone);
     identity::sample_source(core, desk);
+    Ok(new.uuid)
+}
+
+/// Formats blank metadata as it was prepared.
+fn format(core: &Core, desk: &mut Desk, uuid: [u8; 16]) -> Usable<()> {
+    desk.claim.identify(uuid)?;
     checkpoint(core, desk, Checkpoint::formatting())?;
-    report::formatted(core, identical);
+    report::formatted(core, core.features.identical);
     Ok(())
 }
 
@@ -315,8 +322,7 @@ pub(super) fn advance(
     checkpoint: &mut Checkpoint,
 ) -> Result<Advance> {
     if pm::expect_as_left(core, desk).is_err() {
-        checkpoint.give_up(&mut *core.engine.lock(), &core.shared);
-        return Ok(Advance::Failed);
+        return Ok(not_as_left(core, checkpoint));
     }
     loop {
         let block = desk.scratch.block_mut(0).ok_or(EIO)?;
@@ -334,6 +340,19 @@ pub(super) fn advance(
             Progress::Again(at) => return Ok(Advance::Again(at)),
             Progress::Failed => return Ok(Advance::Failed),
         }
+    }
+}
+
+/// The device was used by another system, or it cannot be read: then it is tried again.
+fn not_as_left(core: &Core, checkpoint: &mut Checkpoint) -> Advance {
+    let mut engine = core.engine.lock();
+    if engine.metadata_mode() != MetadataMode::ReadWrite {
+        checkpoint.give_up(&mut **engine, &core.shared);
+        return Advance::Failed;
+    }
+    match checkpoint.unread(&mut **engine, &core.shared, now_ns()) {
+        Progress::Again(at) => Advance::Again(at),
+        Progress::Next | Progress::Failed => Advance::Failed,
     }
 }
 
@@ -371,6 +390,7 @@ fn write(core: &Core, desk: &Desk, place: u64, durability: Durability) -> Result
 /// Begins a restore: one superblock.
 pub(super) fn begin_restore(core: &Core, desk: &mut Desk) -> Result {
     let delta = core.shared.maps.count(Role::Cdm);
+    identity::sample_clone_places(core, desk);
     let begun = core.engine.lock().begin_restore(&core.shared);
     checkpoint(core, desk, begun)?;
     core.take_time();

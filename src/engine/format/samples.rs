@@ -114,7 +114,8 @@ impl Places {
         all
     }
 
-    fn items(&self) -> impl Iterator<Item = Item> + '_ {
+    /// As what is to be sampled.
+    pub fn items(&self) -> impl Iterator<Item = Item> + '_ {
         self.iter()
             .enumerate()
             .map(|(slot, block)| Item::Place { slot, block })
@@ -280,13 +281,30 @@ impl Samples {
         self.items().all(|item| found.hash(item) == self.hash(item))
     }
 
-    /// The first sample that another device has differently; `found` was taken there. What could
-    /// not be read there is not compared.
+    /// Whether these are the same, but for places.
+    pub fn equals_but_places(&self, other: &Samples) -> bool {
+        self.spread == other.spread && self.ends == other.ends
+    }
+
+    /// The first of [`Samples::differences`].
     pub fn difference(&self, found: &Samples) -> Option<Item> {
-        self.items().find(|item| {
+        self.differences(found).next()
+    }
+
+    /// The samples that another device has differently; `found` was taken there. What could not be read
+    /// there is not compared.
+    pub fn differences<'a>(&'a self, found: &'a Samples) -> impl Iterator<Item = Item> + 'a {
+        self.items().filter(|item| {
             let other = found.hash(*item);
             other.is_some() && other != self.hash(*item)
         })
+    }
+
+    /// Takes over samples of the same device.
+    pub(in super::super) fn add(&mut self, more: &Samples) {
+        for item in more.items() {
+            self.put(item, more.hash(item).unwrap_or(0));
+        }
     }
 }
 

@@ -3,6 +3,7 @@
 //! What is sampled, what is compared, and what is refused.
 
 use super::*;
+use crate::awake::Found;
 use crate::checkpoint::{Checkpoint, Purpose, Step};
 use crate::format::BLOCK;
 use crate::geometry::Geometry;
@@ -75,6 +76,12 @@ impl Device {
         self.checkpoint(Purpose::Suspended);
     }
 
+    fn sample_clone_places(&mut self) {
+        let places = self.engine.clone_places_wanted(&self.shared);
+        self.engine
+            .clone_places_are(&sample(places.items(), &clone));
+    }
+
     fn places(&self) -> Vec<u64> {
         let wanted = self.engine.source_wanted(&self.shared);
         wanted.places.iter().collect()
@@ -86,15 +93,23 @@ impl Device {
         accepted: Accepted,
     ) -> Result<(), Refusal> {
         let recorded = self.engine.recorded(&self.shared);
-        let differences = recorded.differences(
-            &sample(recorded.clone.items(), clone),
-            &sample(recorded.source.items(), source),
-        );
-        let exchanged = recorded.are_exchanged(
+        let found = [
+            sample(recorded.clone.items(), clone),
+            sample(recorded.source.items(), source),
+        ];
+        let fits_crossed = recorded.fits_crossed(
             &sample(recorded.source.items(), clone),
             &sample(recorded.clone.items(), source),
         );
-        differences.verdict(accepted, exchanged)
+        let [clone, source] = &found;
+        let exchange = if fits_crossed {
+            self.engine.exchange(&self.shared, &recorded, clone, source)
+        } else {
+            Exchange::No
+        };
+        recorded
+            .differences(clone, source)
+            .verdict(accepted, exchange)
     }
 
     fn offer(&self, devices: [Content<'_>; 2]) -> Result<(), Refusal> {
@@ -130,12 +145,102 @@ fn exchanged_devices_are_refused_whatever_words_are_given() {
     let device = shut_down();
     assert_eq!(device.offer([&source, &clone]), Ok(()));
     assert_eq!(device.offer([&clone, &source]), Err(Refusal::Exchanged));
-    let all = Accepted {
+    let mut all = Accepted {
         clone: true,
         source: true,
+        order: false,
     };
     let told = device.compare([&clone, &source], all);
     assert_eq!(told, Err(Refusal::Exchanged));
+    // The clone was not sampled where they differ, so the caller may know better.
+    all.order = true;
+    assert_eq!(device.compare([&clone, &source], all), Ok(()));
+}
+
+/// Where each is sampled where they differ, nobody knows better.
+#[test]
+fn devices_that_are_certainly_exchanged_are_refused_with_all_words() {
+    let mut device = shut_down();
+    device.sample_clone_places();
+    device.suspend(&source);
+    let all = Accepted {
+        clone: true,
+        source: true,
+        order: true,
+    };
+    assert_eq!(device.compare([&source, &clone], all), Ok(()));
+    let told = device.compare([&clone, &source], all);
+    assert_eq!(told, Err(Refusal::Exchanged));
+}
+
+/// Source and clone are the same wherever they were sampled. Then the source is changed: it is not the
+/// clone because of that.
+#[test]
+fn a_source_that_was_changed_behind_a_restore_is_not_exchanged() {
+    let mut device = shut_down();
+    let marked = Run::one(WRITTEN * 8 / EXTENT);
+    device.shared.maps.clear(Role::Cdm, marked);
+    device.suspend(&clone);
+    let changed = |sector: u64| source(sector);
+    let told = device.offer([&changed, &clone]);
+    assert_eq!(told, Err(Refusal::SourceContent));
+    let different = Accepted {
+        source: true,
+        ..Accepted::default()
+    };
+    assert_eq!(device.compare([&changed, &clone], different), Ok(()));
+}
+
+/// What the host has written before is sampled of the clone when a restore begins.
+#[test]
+fn exchanged_devices_are_refused_after_a_crash_in_a_restore() {
+    let mut device = shut_down();
+    device.sample_clone_places();
+    let (mut begun, mut block) = (device.engine.begin_restore(&device.shared), [0; BLOCK]);
+    while begun.next(&mut device.engine, &device.shared, &mut block) != Step::Done {}
+    device.checkpoint(Purpose::Activated);
+    assert!(device.engine.recorded(&device.shared).source.is_empty());
+    assert_eq!(device.offer([&source, &clone]), Ok(()));
+    let told = device.offer([&clone, &source]);
+    assert_eq!(told, Err(Refusal::Exchanged));
+    let accept = Accepted {
+        clone: true,
+        ..Accepted::default()
+    };
+    let told = device.compare([&clone, &source], accept);
+    assert_eq!(told, Err(Refusal::Exchanged), "no clone that was touched");
+}
+
+/// What a restore has copied tells nothing any more, so places lie all over the device.
+#[test]
+fn places_of_the_clone_are_not_all_where_a_restore_begins() {
+    let device = Device::new(false);
+    let places = device.engine.clone_places_wanted(&device.shared);
+    let extents: Vec<u64> = places.iter().map(|block| block * 8 / EXTENT).collect();
+    assert_eq!(extents, [85, 68, 51, 34, 17, 0]);
+}
+
+#[test]
+fn words_that_cannot_be_right_are_known_by_the_superblock() {
+    let check = |mode, clean| {
+        let words = |assume_different, start_over| Features {
+            assume_different,
+            start_over,
+            ..Features::default()
+        };
+        [(true, false), (false, true)]
+            .map(|(different, over)| words(different, over).check_mode(mode, clean).err())
+    };
+    let over = Some(Refusal::StartOverWhileTracking);
+    let different = Some(Refusal::DifferentWhileRestoring);
+    assert_eq!(check(Mode::Tracking, true), [None, over]);
+    assert_eq!(check(Mode::Tracking, false), [None, over]);
+    assert_eq!(check(Mode::Restoring, true), [different, None]);
+    assert_eq!(
+        check(Mode::Restoring, false),
+        [None, None],
+        "it may be over"
+    );
 }
 
 #[test]
@@ -146,7 +251,11 @@ fn each_difference_is_refused_with_its_own_reason() {
     assert_eq!(told, Err(Refusal::SourceContent));
     let told = device.offer([&source, &other]);
     assert_eq!(told, Err(Refusal::CloneContent));
-    let accepted = |clone, source| Accepted { clone, source };
+    let accepted = |clone, source| Accepted {
+        clone,
+        source,
+        order: false,
+    };
     let told = device.compare([&other, &clone], accepted(false, true));
     assert_eq!(told, Ok(()));
     let told = device.compare([&other, &clone], accepted(true, false));
@@ -299,4 +408,35 @@ fn nothing_is_written_to_a_source_that_counts_as_shut_down() {
     failed.give_up(&mut device.engine, &device.shared);
     device.engine.go_on(&device.shared);
     assert!(device.shared.maps.state().failed);
+}
+
+/// What the kernel that loads a hibernation image writes, by these words; and what the image finds then.
+fn found_behind_hibernation(words: Features) -> Found {
+    let mut device = shut_down();
+    device.checkpoint(Purpose::Activated);
+    let left = device.engine.superblock;
+    device.engine.features = words;
+    if words.declare() {
+        device.engine.declare(&device.shared).unwrap();
+    } else {
+        device.sample_clone_places();
+    }
+    device.checkpoint(Purpose::Activated);
+    let newest = device.engine.superblock;
+    device.engine.superblock = left;
+    device.engine.find(&newest)
+}
+
+/// The maps are not what they were in memory.
+#[test]
+fn behind_a_hibernation_a_declaration_is_no_mere_activation() {
+    assert_eq!(
+        found_behind_hibernation(Features::default()),
+        Found::TakenUp
+    );
+    let words = Features {
+        assume_different: true,
+        ..Features::default()
+    };
+    assert_eq!(found_behind_hibernation(words), Found::Changed);
 }

@@ -20,6 +20,12 @@ pub fn trials() -> Vec<Trial> {
     vec![
         trial("identity::exchanged", exchanged),
         trial("identity::exchanged_in_a_restore", exchanged_in_a_restore),
+        trial("identity::exchanged_by_a_crash", exchanged_by_a_crash),
+        trial(
+            "identity::exchanged_after_discards",
+            exchanged_after_discards,
+        ),
+        trial("identity::changed_behind_a_restore", changed_behind),
         trial("identity::older_clone", older_clone),
         trial("identity::lost_superblock", lost_superblock),
         trial("identity::clone_that_has_grown", grown),
@@ -112,6 +118,8 @@ fn extents_that_differ(rig: &Rig) -> Result<u64> {
 
 fn exchanged() -> Result<()> {
     let mut rig = twins()?;
+    // Where they differ both are sampled from the first load on.
+    rig.start_again("0")?;
     rig.shut_down()?;
     let parts = [&rig.clone.part, &rig.source.part];
     for words in ["0", "1 assume_different", "2 assume_same accept_clone"] {
@@ -132,6 +140,68 @@ fn exchanged_in_a_restore() -> Result<()> {
     }
     rig.create_with("1 no_copy")?;
     rig.expect("restoring paused rw")?;
+    rig.close()
+}
+
+const EXCHANGED: &str = "source and clone are exchanged";
+
+/// The machine crashes in a restore, and devices have other names when it is back. What looks like a clone
+/// that was touched is the source.
+fn exchanged_by_a_crash() -> Result<()> {
+    let mut rig = twins()?;
+    rig.write(0..8)?;
+    rig.reload("1 no_copy")?;
+    rig.start_restore()?;
+    crashes(&mut rig)?;
+    let parts = [&rig.clone.part, &rig.source.part];
+    for words in ["0", "1 accept_clone", "1 start_over", "1 assume_same"] {
+        refuses(&rig, parts, words, EXCHANGED)?;
+    }
+    rig.create_with("1 no_copy")?;
+    rig.expect("restoring paused rw")?;
+    rig.close()
+}
+
+/// What is on the metadata device in use is what a crash leaves.
+fn crashes(rig: &mut Rig) -> Result<()> {
+    rig.flush()?;
+    let blocks = maps::Blocks::open(&rig.metadata.part)?;
+    let in_use = blocks.read_all()?;
+    rig.shut_down()?;
+    blocks.write_all(&in_use)
+}
+
+/// Of a source that was discarded as a whole nothing is sampled: the clone tells.
+fn exchanged_after_discards() -> Result<()> {
+    let mut rig = twins()?;
+    rig.discard(rig.all())?;
+    rig.write(rig.all())?;
+    rig.start_again("0")?;
+    rig.shut_down()?;
+    let parts = [&rig.clone.part, &rig.source.part];
+    for words in ["0", "1 accept_clone", "1 assume_different"] {
+        refuses(&rig, parts, words, EXCHANGED)?;
+    }
+    rig.create_with("0")?;
+    rig.close()
+}
+
+/// Behind a restore source and clone are the same, so that either has what was recorded of the other. A
+/// source that is then changed is called changed.
+fn changed_behind() -> Result<()> {
+    let mut rig = twins()?;
+    rig.start_restore()?;
+    rig.wait_restored()?;
+    rig.shut_down()?;
+    change(&rig.source.part, SECTOR + 1)?;
+    let parts = [&rig.source.part, &rig.clone.part];
+    refuses(
+        &rig,
+        parts,
+        "0",
+        "source does not have the recorded content",
+    )?;
+    rig.create_with("1 assume_different")?;
     rig.close()
 }
 
@@ -261,7 +331,8 @@ fn changed_source() -> Result<()> {
         let parts = [&rig.source.part, &rig.clone.part];
         refuses(&rig, parts, "0", must)?;
         refuses(&rig, parts, "1 accept_clone", must)?;
-        refuses(&rig, parts, "1 start_over", must)?;
+        let wrong_word = "start_over is refused while tracking";
+        refuses(&rig, parts, "1 start_over", wrong_word)?;
         rig.create_with(words)?;
         let found = extents_that_differ(&rig)?;
         let all = rig.spec.extents();
@@ -282,7 +353,8 @@ fn changed_source_in_a_restore() -> Result<()> {
         change(&rig.source.part, 0)?;
         let parts = [&rig.source.part, &rig.clone.part];
         refuses(&rig, parts, "0", must)?;
-        refuses(&rig, parts, "1 assume_different", must)?;
+        let wrong_word = "assume_different is refused while restoring";
+        refuses(&rig, parts, "1 assume_different", wrong_word)?;
         let mut log = Log::from_now()?;
         rig.create_with(&format!("2 no_copy {words}"))?;
         rig.expect("restoring paused rw")?;

@@ -144,6 +144,12 @@ fn one_clone_for_many() -> Result<()> {
         "{:?}",
         second.status()?
     );
+    // It is not made anew under another volume.
+    first.suspend()?;
+    let mut reasons = Reasons::default();
+    reasons.message(&first, "assume_identical", "take that out of use first");
+    first.resume()?;
+    reasons.check(1)?;
     second.close()?;
     first.close()
 }

@@ -270,6 +270,8 @@ impl World {
             (self.engine, self.shared) = (loaded.engine, loaded.shared);
             if words.declare() {
                 self.declare(words)?;
+            } else {
+                self.sample_clone_places();
             }
             if !self.checkpoint_now(Checkpoint::activation(torn))? {
                 self.trace(|| "the resume fails".into());

@@ -16,7 +16,7 @@ use super::promise::{Holds, Promise, Stop};
 use super::world::World;
 use crate::format::samples::{Item, Places, Samples, Wanted, ENDS};
 use crate::format::Refusal;
-use crate::identity::{Accepted, Recorded};
+use crate::identity::{Accepted, Exchange, Recorded};
 use crate::maps::{Mode, Role};
 use crate::run::Run;
 use crate::settings::Features;
@@ -75,20 +75,28 @@ pub fn sample(items: impl Iterator<Item = Item>, length: u64, content: Content<'
 }
 
 /// Compares devices with what was recorded, as the target does.
-pub fn compare(
+fn compare(
+    loaded: &Loaded,
     recorded: &Recorded,
-    length: u64,
     [source, clone]: [Content<'_>; 2],
     accepted: Accepted,
 ) -> Result<(), Refusal> {
+    let length = loaded.engine.geometry().length();
     let found = sample(recorded.clone.items(), length, clone);
-    let differences =
-        recorded.differences(&found, &sample(recorded.source.items(), length, source));
-    let exchanged = recorded.are_exchanged(
+    let of_source = sample(recorded.source.items(), length, source);
+    let fits_crossed = recorded.fits_crossed(
         &sample(recorded.source.items(), length, clone),
         &sample(recorded.clone.items(), length, source),
     );
-    differences.verdict(accepted, exchanged)
+    let exchange = if fits_crossed {
+        let engine = &loaded.engine;
+        engine.exchange(&loaded.shared, recorded, &found, &of_source)
+    } else {
+        Exchange::No
+    };
+    recorded
+        .differences(&found, &of_source)
+        .verdict(accepted, exchange)
 }
 
 fn any_differs(item: Item, length: u64, [a, b]: [Content<'_>; 2]) -> bool {
@@ -133,6 +141,15 @@ impl World {
             self.length(),
             &self.clone_content(&self.clone),
         )
+    }
+
+    /// Takes places of the clone anew.
+    pub(super) fn sample_clone_places(&mut self) {
+        let places = self.engine.clone_places_wanted(&self.shared);
+        let content = self.clone_content(&self.clone);
+        let samples = sample(places.items(), self.length(), &content);
+        drop(content);
+        self.engine.clone_places_are(&samples);
     }
 
     /// Takes samples of the source for the next superblock; some cannot be read.
@@ -264,7 +281,7 @@ impl World {
         let source = self.source_content(source);
         let clone = self.clone_content(clone);
         let (length, none) = (self.length(), Accepted::default());
-        let offered = |devices: [Content<'_>; 2]| compare(&recorded, length, devices, none);
+        let offered = |devices: [Content<'_>; 2]| compare(loaded, &recorded, devices, none);
         match offered([&source, &clone]) {
             Ok(()) => {}
             Err(Refusal::CloneContent) if self.unrecorded => return Ok(()),
@@ -298,8 +315,9 @@ impl World {
                 let all = Accepted {
                     clone: true,
                     source: true,
+                    order: false,
                 };
-                let told = compare(&recorded, length, [&clone, &source], all);
+                let told = compare(loaded, &recorded, [&clone, &source], all);
                 if told != Err(Refusal::Exchanged) {
                     let how = format!("an exchanged pair, with all words given: {told:?}");
                     return Err(Promise::Recovery.broken(how));

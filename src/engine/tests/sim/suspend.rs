@@ -174,6 +174,7 @@ impl World {
         self.land_all_late();
         let delta = self.shared.maps.count(Role::Cdm) > 0;
         self.during.beginning = delta;
+        self.sample_clone_places();
         let checkpoint = self.engine.begin_restore(&self.shared);
         if self.checkpoint_now(checkpoint)? {
             self.during.beginning = false;
