@@ -18,6 +18,9 @@ use super::run::Run;
 use super::settings::Features;
 use super::storage::Storage;
 
+/// Places of the clone that are kept for as long as it is the clone.
+const KEPT: usize = PLACES / 2;
+
 /// What is compared at a load.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Recorded {
@@ -216,17 +219,20 @@ impl<S: Storage> Engine<S> {
         }
     }
 
-    /// What is to be sampled of the clone now.
+    /// What is to be sampled of the clone when it becomes the clone.
     pub fn clone_wanted(&self, shared: &Shared<S>) -> Wanted {
-        Wanted::of_clone(self.clone_places_wanted(shared))
+        let mut places = Places::default();
+        self.add_differing(shared, &mut places, true);
+        Wanted::of_clone(places)
     }
 
-    /// The same without what stays the same for as long as it is the clone. Places where it differs from
-    /// the source tell the two apart, so they are taken anew when a table is loaded and a restore begins.
+    /// Where the clone is to be sampled anew. Places where it differs from the source tell the two apart,
+    /// so it is done when a table is loaded and when a restore begins. They take the place of the last ones;
+    /// the first ones tell the clone from older ones.
     pub fn clone_places_wanted(&self, shared: &Shared<S>) -> Places {
         let mut places = Places::default();
         self.add_differing(shared, &mut places, true);
-        places
+        places.first(PLACES.saturating_sub(KEPT))
     }
 
     /// Blocks where source and clone may differ by the maps: those last touched, and then, if `fill`,
@@ -275,12 +281,9 @@ impl<S: Storage> Engine<S> {
         self.superblock.clone = samples;
     }
 
-    /// Samples of the clone were taken in these places; the others are what they were.
+    /// Samples of the clone were taken anew, in [`Engine::clone_places_wanted`].
     pub fn clone_places_are(&mut self, places: &Samples) {
-        let always = |item: Item| !matches!(item, Item::Place { .. });
-        let mut clone = self.superblock.clone.only(always);
-        clone.add(places);
-        self.superblock.clone = clone;
+        self.superblock.clone.replace_places(KEPT, places);
     }
 
     /// The words of the table line that declare what was changed, in memory. The caller takes samples

@@ -100,6 +100,12 @@ impl Places {
         self.count >= PLACES
     }
 
+    /// The first ones, at most `count`.
+    pub fn first(mut self, count: usize) -> Self {
+        self.count = self.count.min(count);
+        self
+    }
+
     /// The blocks.
     pub fn iter(&self) -> impl Iterator<Item = u64> + '_ {
         self.blocks.iter().copied().take(self.count)
@@ -300,10 +306,13 @@ impl Samples {
         })
     }
 
-    /// Takes over samples of the same device.
-    pub(in super::super) fn add(&mut self, more: &Samples) {
-        for item in more.items() {
-            self.put(item, more.hash(item).unwrap_or(0));
+    /// Puts places of the same device where those from number `from` on are.
+    pub(in super::super) fn replace_places(&mut self, from: usize, places: &Samples) {
+        for (item, slot) in places.items().zip(from..PLACES) {
+            if let Item::Place { block, .. } = item {
+                let hash = places.hash(item).unwrap_or(0);
+                self.put(Item::Place { slot, block }, hash);
+            }
         }
     }
 }
