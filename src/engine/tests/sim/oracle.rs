@@ -194,6 +194,12 @@ impl Oracle {
         }
     }
 
+    /// Whether a failed source flush may have dropped a part of a write in flight that was done.
+    pub fn is_part_lost(&self, sectors: Run) -> bool {
+        let known = |at: u64| &self.sectors[(at - self.window.start()) as usize];
+        (sectors.start()..sectors.end()).any(|at| known(at).in_flight > 0 && known(at).part_lost)
+    }
+
     /// It is done. With `fua` it is durable by itself, before whatever was submitted later; the
     /// ones in `beside` were in flight when it was submitted.
     pub fn write_done(

@@ -245,6 +245,9 @@ impl Params {
         self.suspends = rng.pick(&[10, 30]);
         self.burst = 8;
         self.crashes = rng.pick(&[0, 0, 3]);
+        // A write that is cut in two is seldom between its parts when one fails.
+        let often = rng.pick(&[0, 0, 50, 200]);
+        self.faults.source_flush = self.faults.source_flush.max(often);
     }
 
     fn any_faults(rng: &mut Rng) -> Faults {
