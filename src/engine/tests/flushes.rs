@@ -6,7 +6,7 @@ use crate::flushes::Settled;
 use crate::maps::Role;
 use crate::plan::{Op, Request};
 use crate::requests::Admission;
-use crate::restoring::Device;
+use crate::restoring::{Device, EXTENT};
 use crate::run::Run;
 use crate::sent::{Ended, Sent, Taken};
 
@@ -138,4 +138,128 @@ fn places_that_a_failed_flush_may_have_lost_are_not_sampled() {
     assert_eq!(shared.remembered.blocks().count(), 1);
     engine.flush_failed(shared);
     assert_eq!(shared.remembered.blocks().count(), 0);
+}
+
+/// A FUA write is not done before a flush beside it, which may have dropped its data.
+#[test]
+fn a_fua_write_waits_for_flushes_beside_it() {
+    for ok in [true, false] {
+        let mut device = Device::restoring(0..2);
+        let mut sent = fua(&device);
+        let Device { engine, shared, .. } = &mut device;
+        let mut own = Sent::own_flush(shared);
+        assert_eq!(sent.ended(shared, true), Ended::Queue);
+        assert_eq!(engine.take_ended(shared, &mut sent), Taken::Settle);
+        assert_eq!(engine.settle(shared, &sent), Settled::Waiting);
+        own.ended(shared, ok);
+        engine.take_ended(shared, &mut own);
+        let settled = if ok {
+            Settled::Durable
+        } else {
+            Settled::Failed
+        };
+        assert_eq!(engine.settle(shared, &sent), settled);
+    }
+}
+
+/// A FUA write waits for what was recorded while it was under way.
+#[test]
+fn a_fua_write_waits_for_records_made_meanwhile() {
+    let mut device = Device::restoring(0..2);
+    let mut sent = fua(&device);
+    device.copied(0);
+    assert_eq!(sent.ended(&device.shared, true), Ended::Queue);
+    let taken = device.engine.take_ended(&device.shared, &mut sent);
+    assert_eq!(taken, Taken::Settle);
+    let settled = device.engine.settle(&device.shared, &sent);
+    assert_eq!(settled, Settled::Waiting);
+    device.flush();
+    device.commit();
+    let settled = device.engine.settle(&device.shared, &sent);
+    assert_eq!(settled, Settled::Durable);
+}
+
+/// The record of what it covers is on its way, then on the device.
+#[test]
+fn a_flush_waits_for_the_records_of_what_it_covers() {
+    let mut device = Device::restoring(0..2);
+    device.copied(0);
+    let mut hosts = Sent::flush(&device.shared);
+    assert_eq!(hosts.ended(&device.shared, true), Ended::Queue);
+    let taken = device.engine.take_ended(&device.shared, &mut hosts);
+    assert_eq!(taken, Taken::Settle);
+    assert_eq!(device.engine.clears.covered(), 1);
+    let settled = device.engine.settle(&device.shared, &hosts);
+    assert_eq!(settled, Settled::Waiting);
+    device.commit();
+    let settled = device.engine.settle(&device.shared, &hosts);
+    assert_eq!(settled, Settled::Durable);
+}
+
+/// Nor does it wait for more.
+#[test]
+fn a_flush_does_not_cover_what_comes_behind_it() {
+    let mut device = Device::restoring(0..2);
+    let mut hosts = Sent::flush(&device.shared);
+    device.copied(0);
+    assert_eq!(hosts.ended(&device.shared, true), Ended::Answer(true));
+    let mut own = Sent::own_flush(&device.shared);
+    device.copied(1);
+    own.ended(&device.shared, true);
+    device.engine.take_ended(&device.shared, &mut own);
+    assert_eq!(device.engine.clears.covered(), 1);
+}
+
+/// The other one may drop what this one covers, and fail, before this one came to flush it.
+#[test]
+fn a_flush_is_not_answered_beside_a_later_one() {
+    let mut device = Device::restoring(0..2);
+    let Device { engine, shared, .. } = &mut device;
+    let (mut hosts, mut later) = (Sent::flush(shared), Sent::own_flush(shared));
+    assert_eq!(hosts.ended(shared, true), Ended::Queue);
+    assert_eq!(engine.take_ended(shared, &mut hosts), Taken::Settle);
+    later.ended(shared, false);
+    assert_eq!(engine.settle(shared, &hosts), Settled::Waiting);
+    engine.take_ended(shared, &mut later);
+    assert_eq!(engine.settle(shared, &hosts), Settled::Failed);
+}
+
+/// It was sent before the loss, and says nothing about what was acknowledged between the two.
+#[test]
+fn an_older_flush_does_not_take_the_report_of_a_loss() {
+    let mut device = Device::restoring(0..2);
+    let Device { engine, shared, .. } = &mut device;
+    let (mut older, mut own) = (Sent::flush(shared), Sent::own_flush(shared));
+    own.ended(shared, false);
+    engine.take_ended(shared, &mut own);
+    for _ in 0..2 {
+        assert_eq!(older.ended(shared, true), Ended::Queue);
+        assert_eq!(engine.take_ended(shared, &mut older), Taken::Settle);
+        assert_eq!(engine.settle(shared, &older), Settled::Failed);
+        older = Sent::flush(shared);
+    }
+    assert_eq!(older.ended(shared, true), Ended::Answer(true));
+}
+
+/// It ended on the device before the flush did, and was in its cache.
+#[test]
+fn an_overwrite_that_a_failed_flush_may_have_dropped_is_not_recorded() {
+    let mut device = Device::restoring(0..2);
+    let Device { engine, shared, .. } = &mut device;
+    let (mut sent, mut own) = (Sent::default(), Sent::own_flush(shared));
+    sent.begin(shared, Op::Write, false);
+    sent.defer(Request {
+        op: Op::Write,
+        sectors: Run::new(0, EXTENT),
+        whole: false,
+    });
+    let ticket = sent.ticket_mut().unwrap();
+    assert_eq!(engine.admit(shared, ticket, 0), Admission::Go);
+    sent.to_source(shared);
+    own.ended(shared, false);
+    assert_eq!(sent.ended(shared, true), Ended::Queue);
+    engine.take_ended(shared, &mut own);
+    assert_eq!(engine.take_ended(shared, &mut sent), Taken::Answer(false));
+    assert_eq!(shared.maps.count(Role::Cdm), 2);
+    assert_eq!(shared.maps.count(Role::Prm), 1, "it may land later");
 }
