@@ -100,3 +100,13 @@ fn what_has_changed_in_memory_is_still_to_be_written() {
     engine.load_table(0, &block, 0).unwrap();
     assert_eq!(dirty(&engine), 1);
 }
+
+/// A checkpoint writes each block that has a bit of the run.
+#[test]
+fn a_run_meets_the_blocks_from_its_first_extent_to_its_last() {
+    use crate::format::mapblock::{blocks_of, BITS_PER_BLOCK};
+    let run = |start, end| crate::run::Run::between(start, end);
+    assert_eq!(blocks_of(run(0, BITS_PER_BLOCK)), 0..1);
+    assert_eq!(blocks_of(run(BITS_PER_BLOCK - 1, BITS_PER_BLOCK + 1)), 0..2);
+    assert_eq!(blocks_of(run(BITS_PER_BLOCK, 3 * BITS_PER_BLOCK)), 1..3);
+}
