@@ -102,7 +102,7 @@ void rust_dm_set_pm_domain(struct device *dev, struct dev_pm_domain *domain);
 bool rust_dm_freezer_active(void);
 
 /* linger.c */
-void rust_dm_linger(unsigned int place);
+void rust_dm_linger(unsigned int place, bool rcu);
 
 /* helpers.c: memory */
 unsigned int rust_dm_memalloc_noio_save(void);

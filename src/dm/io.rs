@@ -376,8 +376,9 @@ impl<T: IoDone> AsyncIo<T> {
     /// As for [`Slots::take`], of a table of `Request<T>`.
     unsafe extern "C" fn done(error: c_ulong, unsupported: c_ulong, context: *mut c_void) {
         // Nobody waits for this call. When it lets go of the state and of the device, the line can go,
-        // and the module with its code behind it; that waits for readers of RCU.
-        let _rcu = rcu::read_lock();
+        // and the module with its code behind it. Who takes a line out of use waits for readers of RCU;
+        // for the rest of the way out of here, unloading waits (`Registration`).
+        let rcu = rcu::read_lock();
         let result = match (error, unsupported) {
             (0, 0) => Ok(()),
             (0, _) => Err(EOPNOTSUPP),
@@ -395,6 +396,7 @@ impl<T: IoDone> AsyncIo<T> {
         T::io_done(&request.this, request.cookie, result, buf);
         linger(Place::Told);
         drop(request);
+        rcu.unlock();
         linger(Place::LetGo);
     }
 }

@@ -12,7 +12,7 @@ pub enum Place {
     GaveAway = 0,
     /// Behind telling the state of the end of its own I/O.
     Told = 1,
-    /// Behind letting go of state and device, at the end of the same.
+    /// On the way out of the module's code, behind letting go of state, device and RCU.
     LetGo = 2,
 }
 
@@ -21,6 +21,6 @@ pub enum Place {
 pub fn linger(place: Place) {
     if cfg!(dm_restore_linger) {
         // SAFETY: No requirements.
-        unsafe { super::bindings::rust_dm_linger(place as u32) };
+        unsafe { super::bindings::rust_dm_linger(place as u32, place != Place::LetGo) };
     }
 }

@@ -246,6 +246,8 @@ impl<T: Send + Sync> Job<T> {
     }
 
     fn arm(&self, this: &Ref<T>, due: u64) {
+        // Not under the lock, with interrupts off: it takes a while with many processors.
+        let cpu = self.cpu.number();
         let mut pending = self.pending.lock();
         if pending.disabled {
             return;
@@ -264,7 +266,7 @@ impl<T: Send + Sync> Job<T> {
         unsafe {
             if due == AT_ONCE {
                 bindings::hrtimer_try_to_cancel(self.timer.get());
-                self.queue();
+                self.queue(cpu);
             } else {
                 // CAST: At most `i64::MAX`, see `run_at`.
                 bindings::hrtimer_start_range_ns(
@@ -278,8 +280,7 @@ impl<T: Send + Sync> Job<T> {
     }
 
     /// Puts the work on the queue, unless it is there.
-    fn queue(&self) {
-        let cpu = self.cpu.number();
+    fn queue(&self, cpu: c_int) {
         // SAFETY: Both are valid by the type invariants, and remain so while the work is pending:
         // `drop` cancels it before it lets go of either. May be called in any context.
         unsafe {
@@ -313,7 +314,7 @@ impl<T: Send + Sync> Job<T> {
         // SAFETY: Valid by the type invariant.
         let waited = unsafe { bindings::hrtimer_cancel(self.timer.get()) } > 0;
         if waited {
-            self.queue();
+            self.queue(self.cpu.number());
         }
         // SAFETY: As above.
         unsafe { bindings::flush_work(self.work.get()) };
@@ -328,7 +329,8 @@ impl<T: Send + Sync> Job<T> {
         // CAST: `Opaque` is transparent.
         let timer = timer.cast::<Opaque<bindings::hrtimer>>();
         // SAFETY: Promised by the caller; a job is never borrowed mutably once it is pinned.
-        unsafe { &*kernel::container_of!(timer, Self, timer) }.queue();
+        let job = unsafe { &*kernel::container_of!(timer, Self, timer) };
+        job.queue(job.cpu.number());
         bindings::hrtimer_restart::HRTIMER_NORESTART
     }
 

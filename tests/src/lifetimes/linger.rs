@@ -12,9 +12,9 @@ pub const GAVE_AWAY: u32 = 0;
 pub const TOLD: u32 = 1;
 pub const LET_GO: u32 = 2;
 
-/// For how long, in milliseconds: in that time a device is removed and its module unloaded. Were it
-/// too short, a fault would not show; nothing would fail.
-const TIME: u64 = 4000;
+/// For how long, in milliseconds: in that time a request is answered, or a device removed and its module
+/// unloaded, or tried to. Were it too short, a fault would not show.
+const TIME: u64 = 6000;
 
 /// The next thread that comes to certain places lingers there, each once.
 pub struct Linger {

@@ -42,15 +42,19 @@ const NAME: &str = "life";
 fn clean(scenario: fn() -> Result<()>) -> Result<()> {
     let mut log = Log::from_now()?;
     let disks = Disks::new(3, DISK)?;
-    scenario()?;
+    let result = scenario();
+    if result.is_err() {
+        // For the next one, which needs the disks.
+        let _ = dm::ok(&["remove_all"]);
+    }
     drop(disks);
     let trouble = kmsg::trouble(&log.lines()?);
-    ensure!(trouble.is_empty(), "{}", trouble.join("\n"));
-    Ok(())
+    ensure!(trouble.is_empty(), "{}\n{result:?}", trouble.join("\n"));
+    result
 }
 
 /// An overwrite ends in dm-delay's thread, which leaves it to the worker and lingers. The worker
-/// answers it; its host closes the device and removes it.
+/// answers it; its host closes the device and removes it, which waits for that thread.
 fn bio_given_away() -> Result<()> {
     let slow = "life-source";
     dm::ok(&["create", slow, "--table", &slow_writes(0, LENGTH, SOURCE)])?;
@@ -65,14 +69,17 @@ fn bio_given_away() -> Result<()> {
     linger.begins(linger::GAVE_AWAY)?;
     dm::ok(&["message", NAME, "0", "copy_rate", "0"])?; // Wakes the worker.
     write.join()??;
+    ensure!(linger.times()? == 0, "who gave it away holds up the answer");
     remove()?;
-    linger.is_over()?;
+    let times = linger.times()?;
+    linger.is_over()?; // If it was not: what it uses then is for KASAN.
+    ensure!(times == 1, "removed under a thread that uses it");
     dm::ok(&["remove", "--retry", slow]).map(drop)
 }
 
 /// The journal block of a first touch ends in dm-delay's thread, which tells the worker and lingers,
-/// with the last reference to the line; and again when it has let go of that. The device is removed
-/// and the module unloaded.
+/// with the last reference to the line, so that removing the device waits for it. It lingers again when
+/// it has let go of everything: only unloading the module waits for that.
 fn unloaded() -> Result<()> {
     let slow = "life-metadata";
     let journal = 16..16 + 256 * 8;
@@ -111,9 +118,10 @@ fn isolated() -> Result<()> {
     remove()
 }
 
-/// A line of a table for a part of a disk where writes, and nothing else, take a millisecond.
+/// A line of a table for a part of a disk where writes, and nothing else, take their time: they do not
+/// end before the thread that submits them is done with that, else it would be the one that ends them.
 fn slow_writes(start: u64, sectors: u64, disk: &str) -> String {
-    format!("{start} {sectors} delay {disk} {start} 0 {disk} {start} 1 {disk} {start} 0")
+    format!("{start} {sectors} delay {disk} {start} 0 {disk} {start} 200 {disk} {start} 0")
 }
 
 fn create(metadata: &str, source: &str, features: &str) -> Result<()> {
