@@ -252,6 +252,10 @@ impl World {
     /// the clone may be another one already, and the metadata does not know it.
     pub(super) fn declare(&mut self, words: Features) -> Result<(), Stop> {
         self.trace(|| format!("declare {words:?}"));
+        if words.accept_clone || words.start_over {
+            // As with the start of a restore: later than that they do not land.
+            self.land_all_late();
+        }
         self.engine.features = words;
         let declared = self.engine.declare(&self.shared);
         declared.map_err(|refusal| Promise::Recovery.broken(format!("words: {refusal:?}")))?;
