@@ -3,6 +3,7 @@
 //! Messages: what the engine has read is carried out; what is refused is named in the log.
 
 use super::core::{Core, Desk, DeskGuard};
+use super::identity;
 use super::metadata;
 use crate::dm::{
     dm_refuse, dm_warn, lock_interruptible, noio::NoIo, shared::Owner, word_bytes, Args,
@@ -22,7 +23,7 @@ use kernel::prelude::*;
 ///
 /// `EINTR`: a signal has come while another message or a hook was waited for.
 /// `EINVAL`: an unknown message, a bad value, a wrong number of words; source and clone are not
-/// identical. `EBUSY`: the device is not suspended, a new table waits to be resumed, or somebody holds
+/// identical, or the clone is not what was recorded. `EBUSY`: the device is not suspended, a new table waits to be resumed, or somebody holds
 /// the device or uses what is cached of it. `EALREADY`: a restore runs. `EROFS`: nothing can be
 /// recorded. `EIO`: it was not made durable.
 pub(super) fn message(core: &Owner<Core>, words: Args<'_>) -> Result {
@@ -62,6 +63,7 @@ fn start_restore(core: &Owner<Core>, force: bool) -> Result {
     let _noio = NoIo::enter();
     let mut desk = suspended(core, "start_restore", || can_begin_restore(core))?;
     expect_unused(core, force)?;
+    identity::expect_recorded_clone(core, &mut desk)?;
     let begun = metadata::begin_restore(core, &mut desk);
     drop(desk);
     core.raise_events();

@@ -168,8 +168,8 @@ impl<'a> Reader<'a> {
             ),
             Refusal::CloneContent => dm_refuse!(
                 name,
-                "clone {clone} is another device or was written to (sector {}); \
-                 'accept_clone' takes it as it is",
+                "clone {clone} is another device or was written to (sector {}): give the right one; or \
+                 'accept_clone', and then make it anew",
                 at(differences.clone)
             ),
             Refusal::SourceContent => {
@@ -215,12 +215,38 @@ pub(super) fn check_loaded(core: &Core, desk: &mut Desk, buf: &mut BlockBuf) -> 
     Ok(())
 }
 
+/// A restore is about to begin: the clone must be the one that was recorded. What cannot be read is not
+/// compared; the restore stalls then.
+///
+/// # Errors
+///
+/// `EINVAL`: it is not. The reason is in the log.
+pub(super) fn expect_recorded_clone(core: &Core, desk: &mut Desk) -> Result {
+    let recorded = core.engine.lock().recorded(&core.shared).clone;
+    let found = Reader::of(core).clone(recorded.items(), &mut desk.sampling);
+    let Ok(found) = found.inspect_err(|_| core.shared.count_error(true)) else {
+        return Ok(());
+    };
+    let Some(item) = recorded.difference(&found) else {
+        return Ok(());
+    };
+    let clone = core.devices.clone.dev_t();
+    let sector = item.sectors(core.shared.maps.geometry().length()).start();
+    dm_refuse!(
+        core.name,
+        "start_restore: clone {clone} was written to (sector {sector}): make it anew, then \
+         'assume_identical'"
+    );
+    Err(EINVAL)
+}
+
 /// Takes samples of the clone anew where it differs from the source, for the next superblock. What cannot
 /// be read is left out.
 pub(super) fn sample_clone_places(core: &Core, desk: &mut Desk) {
     let places = core.engine.lock().clone_places_wanted(&core.shared);
     let reader = Reader::of(core);
-    if let Ok(samples) = reader.clone(places.items(), &mut desk.sampling) {
+    let samples = reader.clone(places.items(), &mut desk.sampling);
+    if let Ok(samples) = samples.inspect_err(|_| core.shared.count_error(true)) {
         core.engine.lock().clone_places_are(&samples);
     }
 }

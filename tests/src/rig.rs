@@ -275,13 +275,15 @@ impl Rig {
     }
 
     /// Begins a restore.
-    pub fn start_restore(&mut self) -> Result<()> {
+    /// Returns what the devices have moved until then, the samples of the clone included.
+    pub fn start_restore(&mut self) -> Result<AllMoved> {
         self.suspend()?;
         let begun = self.message("start_restore");
+        let moved = self.moved();
         self.resume()?;
         begun?;
         self.tracker.begin_restore();
-        Ok(())
+        moved
     }
 
     /// Waits for the end of the restore.

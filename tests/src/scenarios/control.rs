@@ -170,8 +170,7 @@ fn paused_at(rig: &Rig) -> Result<u64> {
 
 fn no_copy() -> Result<()> {
     on(spec().features("format no_copy"), |rig| {
-        let clone = rig.clone.moved()?;
-        rig.start_restore()?;
+        let clone = rig.start_restore()?.clone;
         std::thread::sleep(std::time::Duration::from_millis(300));
         let status = rig.status()?;
         ensure!(

@@ -60,7 +60,7 @@ fn make_odd_unrestored(rig: &mut Rig) -> Result<()> {
         let first = rig.extent(extent).start;
         rig.write(first..first + rig.spec.blocks.sectors())?;
     }
-    rig.start_restore()
+    rig.start_restore().map(drop)
 }
 
 fn large_read_restored() -> Result<()> {

@@ -49,8 +49,7 @@ fn spec(blocks: Blocks, extent: u64) -> Spec {
 /// Copies everything and compares.
 fn whole(blocks: Blocks, extent: u64) -> Result<()> {
     on(spec(blocks, extent).features("format"), |rig| {
-        let before = rig.moved()?;
-        rig.start_restore()?;
+        let before = rig.start_restore()?;
         rig.wait_restored()?;
         let (clone, source) = (
             rig.clone.moved()? - before.clone,
@@ -107,11 +106,10 @@ fn delta(blocks: Blocks, extent: u64) -> Result<()> {
 
 fn restore_after_write(rig: &mut Rig, sector: u64) -> Result<u64> {
     rig.write(sector..sector + rig.spec.blocks.sectors())?;
-    let before = rig.clone.moved()?;
-    rig.start_restore()?;
+    let before = rig.start_restore()?;
     rig.wait_restored()?;
     rig.check_counts()?;
-    Ok((rig.clone.moved()? - before).read)
+    Ok((rig.clone.moved()? - before.clone).read)
 }
 
 /// The target in the middle of a table, a clone that is larger, a short last extent, a metadata
@@ -164,10 +162,9 @@ fn pieces() -> Result<()> {
         .features("format")
         .core("copy_size", 8);
     on(spec, |rig| {
-        let before = rig.clone.moved()?;
-        rig.start_restore()?;
+        let before = rig.start_restore()?;
         rig.wait_restored()?;
-        let read = (rig.clone.moved()? - before).read;
+        let read = (rig.clone.moved()? - before.clone).read;
         ensure!(
             read == rig.spec.length,
             "{read} sectors were read for {}",
@@ -205,10 +202,9 @@ fn coalesced() -> Result<()> {
         .features("format")
         .core("copy_size", 1024);
     on(spec, |rig| {
-        let before = rig.clone.moved()?;
-        rig.start_restore()?;
+        let before = rig.start_restore()?;
         rig.wait_restored()?;
-        let moved = rig.clone.moved()? - before;
+        let moved = rig.clone.moved()? - before.clone;
         ensure!(moved.read == 4096, "{moved:?}");
         // 512 extents in copies of 128: a few more where runs were cut, far from one each.
         ensure!(moved.reads <= 16, "{} reads for 4 copies", moved.reads);

@@ -28,6 +28,7 @@ pub fn trials() -> Vec<Trial> {
         trial("identity::changed_behind_a_restore", changed_behind),
         trial("identity::older_clone", older_clone),
         trial("identity::lost_superblock", lost_superblock),
+        trial("identity::clone_that_was_wiped", wiped_clone),
         trial("identity::clone_that_has_grown", grown),
         trial("identity::clone_that_was_touched", touched_clone),
         trial(
@@ -270,6 +271,19 @@ fn grown() -> Result<()> {
     let mut after = with(&rig, &rig.source.part, &small)?;
     after.create_with("0")?;
     after.close()?;
+    rig.close()
+}
+
+/// Nothing is rolled back to a clone that was written to while the volume was in use.
+fn wiped_clone() -> Result<()> {
+    let rig = twins()?;
+    change(&rig.clone.part, 0)?;
+    rig.suspend()?;
+    let mut reasons = Reasons::default();
+    reasons.message(&rig, "start_restore", "was written to (sector 0)");
+    rig.resume()?;
+    rig.check(rig.all())?;
+    reasons.check(1)?;
     rig.close()
 }
 
