@@ -282,7 +282,7 @@ fn wiped_clone() -> Result<()> {
     let mut reasons = Reasons::default();
     reasons.message(&rig, "start_restore", "was written to (sector 0)");
     rig.resume()?;
-    rig.check(rig.all())?;
+    rig.expect("tracking idle rw")?;
     reasons.check(1)?;
     rig.close()
 }
