@@ -87,3 +87,17 @@ fn an_end_before_the_last_clear_is_refused() {
         assert_eq!(found, replayed, "{delta} left");
     }
 }
+
+/// Each says what the maps say in memory: an overwritten extent is the host's, a copied one the clone's.
+#[test]
+fn each_cause_of_a_clear_has_an_event_of_its_own() {
+    let run = Run::new(3, 2);
+    let event = |cause, run| clear_event(Clear { run, cause });
+    assert_eq!(event(Cause::Copied, run), Some(Event::Restored(run)));
+    assert_eq!(
+        event(Cause::Overwritten, run),
+        Some(Event::Overwritten(run))
+    );
+    assert_eq!(event(Cause::Touched, run), Some(Event::Touched(run)));
+    assert_eq!(event(Cause::Copied, Run::default()), None, "undone");
+}
