@@ -177,37 +177,30 @@ fn try_load(core: &Core, desk: &mut Desk, buf: &mut BlockBuf) -> Usable<Option<u
         // Before the naming: it reads much.
         confirm(core, Places::anywhere(*core.shared.maps.geometry()), desk)?;
     }
-    let uuid = prepare_format(core, desk)?;
     // Somebody else may find the same device blank under another name. One goes first, and the other
     // finds what it has formatted.
     let _naming = claims::naming();
     match identify_again(core, desk, buf)? {
         Some(superblock) => load_existing(core, desk, superblock, buf),
-        None => format(core, desk, uuid).map(|()| None),
+        None => format(core, desk).map(|()| None),
     }
 }
 
-/// Prepares new metadata, in memory. Source and clone are read here, so that nobody else who formats waits
-/// for them.
-fn prepare_format(core: &Core, desk: &mut Desk) -> Usable<[u8; 16]> {
+/// Formats blank metadata.
+fn format(core: &Core, desk: &mut Desk) -> Usable<()> {
     let new = NewMetadata {
         uuid: random::uuid(),
         identical: core.features.identical,
         block_size: core.devices.block_size(),
         clone_sectors: core.devices.clone.sectors(),
     };
+    desk.claim.identify(new.uuid)?;
     core.engine.lock().format(&core.shared, &new);
     // Behind that: the maps say where they are to be taken.
     let wanted = core.engine.lock().clone_wanted(&core.shared);
     let clone = identity::Reader::of(core).clone(wanted.items(), &mut desk.sampling)?;
     core.engine.lock().clone_is(clone);
     identity::sample_source(core, desk);
-    Ok(new.uuid)
-}
-
-/// Formats blank metadata as it was prepared.
-fn format(core: &Core, desk: &mut Desk, uuid: [u8; 16]) -> Usable<()> {
-    desk.claim.identify(uuid)?;
     checkpoint(core, desk, Checkpoint::formatting())?;
     report::formatted(core, core.features.identical);
     Ok(())
