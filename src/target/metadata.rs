@@ -132,6 +132,10 @@ pub(super) fn identify(
     };
     let is_blank = || bytes::is_zero(buf.get(BLOCK.saturating_mul(2)..).unwrap_or(&[]));
     let Some(superblock) = Superblock::find(first, second, is_blank)? else {
+        // A format that was cut off, or one that goes on: under another name of the device.
+        if let Some(begun) = Superblock::decode(second)? {
+            claim.identify(begun.uuid)?;
+        }
         return if may_format {
             Ok(None)
         } else {
