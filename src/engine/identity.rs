@@ -8,7 +8,7 @@
 //! a crash only what lies where no bit is set can be compared: the host has not written there since.
 //! A restore writes there too, so its activation drops the source's samples.
 
-use super::format::samples::{Item, Places, Samples, Unstable, Wanted, ENDS, PLACES};
+use super::format::samples::{sectors_of, Item, Places, Samples, Unstable, Wanted, ENDS, PLACES};
 use super::format::superblock::Superblock;
 use super::format::table::Entry;
 use super::format::{Refusal, BLOCK_SECTORS};
@@ -240,8 +240,7 @@ impl<S: Storage> Engine<S> {
     /// nothing any more, and it goes from front to back.
     fn add_differing(&self, shared: &Shared<S>, places: &mut Places, fill: bool) {
         for block in shared.remembered.blocks() {
-            let sectors = Run::new(block.saturating_mul(BLOCK_SECTORS), BLOCK_SECTORS);
-            if self.any_marked(shared, sectors) {
+            if self.any_marked(shared, sectors_of(block)) {
                 places.add(block);
             }
         }

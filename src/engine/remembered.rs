@@ -10,7 +10,7 @@
 //! relaxed: samples are taken when no request is in flight.
 
 use super::atomics::{AtomicU64, Ordering};
-use super::format::samples::{Item, Places, Unstable, ENDS, PLACES};
+use super::format::samples::{sectors_of, Item, Places, Unstable, ENDS, PLACES};
 use super::format::BLOCK_SECTORS;
 use super::run::Run;
 
@@ -114,10 +114,6 @@ impl Remembered {
         }
         self.unstable.store(unstable.to_bits(), Ordering::Relaxed);
     }
-}
-
-fn sectors_of(block: u64) -> Run {
-    Run::new(block.saturating_mul(BLOCK_SECTORS), BLOCK_SECTORS)
 }
 
 impl Default for Remembered {

@@ -23,8 +23,8 @@ use kernel::prelude::*;
 ///
 /// `EINTR`: a signal has come while another message or a hook was waited for.
 /// `EINVAL`: an unknown message, a bad value, a wrong number of words; source and clone are not
-/// identical, or the clone is not what was recorded. `EBUSY`: the device is not suspended, a new table waits to be resumed, or somebody holds
-/// the device or uses what is cached of it. `EALREADY`: a restore runs. `EROFS`: nothing can be
+/// identical, or the clone is not what was recorded. `EBUSY`: the device is not suspended, a new table
+/// waits to be resumed, or somebody holds the device or uses what is cached of it, or shares the clone. `EALREADY`: a restore runs. `EROFS`: nothing can be
 /// recorded. `EIO`: it was not made durable.
 pub(super) fn message(core: &Owner<Core>, words: Args<'_>) -> Result {
     let done = match Message::parse(words.map(word_bytes)) {

@@ -60,7 +60,7 @@ impl Item {
 }
 
 /// The sectors of a block of 4 KiB.
-fn sectors_of(block: u64) -> Run {
+pub(in super::super) fn sectors_of(block: u64) -> Run {
     Run::new(block.saturating_mul(BLOCK_SECTORS), BLOCK_SECTORS)
 }
 
