@@ -124,7 +124,7 @@ fn exchanged() -> Result<()> {
     rig.shut_down()?;
     let parts = [&rig.clone.part, &rig.source.part];
     for words in ["0", "1 assume_different", "2 assume_same accept_clone"] {
-        refuses(&rig, parts, words, "source and clone are exchanged")?;
+        refuses(&rig, parts, words, EXCHANGED)?;
     }
     rig.create_with("0")?;
     rig.close()
@@ -137,7 +137,7 @@ fn exchanged_in_a_restore() -> Result<()> {
     rig.shut_down()?;
     let parts = [&rig.clone.part, &rig.source.part];
     for words in ["0", "1 start_over", "2 assume_same accept_clone"] {
-        refuses(&rig, parts, words, "source and clone are exchanged")?;
+        refuses(&rig, parts, words, EXCHANGED)?;
     }
     rig.create_with("1 no_copy")?;
     rig.expect("restoring paused rw")?;
@@ -163,13 +163,14 @@ fn exchanged_by_a_crash() -> Result<()> {
     rig.close()
 }
 
-/// What is on the metadata device in use is what a crash leaves.
-fn crashes(rig: &mut Rig) -> Result<()> {
+/// What is on the metadata device in use is what a crash leaves. Returned, too.
+fn crashes(rig: &mut Rig) -> Result<Vec<u8>> {
     rig.flush()?;
     let blocks = maps::Blocks::open(&rig.metadata.part)?;
     let in_use = blocks.read_all()?;
     rig.shut_down()?;
-    blocks.write_all(&in_use)
+    blocks.write_all(&in_use)?;
+    Ok(in_use)
 }
 
 /// Of a source that was discarded as a whole nothing is sampled: the clone tells.
@@ -398,17 +399,13 @@ fn changed_source_in_a_restore() -> Result<()> {
 fn crash() -> Result<()> {
     let mut rig = twins()?;
     rig.start_again("0")?;
-    let blocks = maps::Blocks::open(&rig.metadata.part)?;
     rig.write(SECTOR..SECTOR + 1)?;
     rig.write(0..8)?;
-    rig.flush()?;
-    let in_use = blocks.read_all()?;
-    rig.shut_down()?;
-    blocks.write_all(&in_use)?;
+    let in_use = crashes(&mut rig)?;
     rig.create_with("0")?;
     rig.shut_down()?;
     // Where no bit is set nobody has written.
-    blocks.write_all(&in_use)?;
+    maps::Blocks::open(&rig.metadata.part)?.write_all(&in_use)?;
     change(&rig.source.part, rig.spec.length - 1)?;
     let parts = [&rig.source.part, &rig.clone.part];
     refuses(
