@@ -242,7 +242,10 @@ impl World {
             for _ in 0..3 {
                 let sector = self.rng.below(self.length());
                 self.last_id += 1;
-                self.clone.spoil(sector, self.last_id);
+                // Where it holds what a discard has left, the source is stable by what was declared.
+                if !is_discard(self.clone.read(sector)) {
+                    self.clone.spoil(sector, self.last_id);
+                }
             }
         }
         words
