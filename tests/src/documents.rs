@@ -94,7 +94,7 @@ mod tests {
     use std::process::Command;
 
     /// Programs that do nothing but note that they were called, and fail if they are the ones to fail.
-    const PROGRAMS: [&str; 16] = [
+    const PROGRAMS: [&str; 17] = [
         "blockdev",
         "dd",
         "dmsetup",
@@ -105,6 +105,7 @@ mod tests {
         "mount",
         "qemu-nbd",
         "resize2fs",
+        "stat",
         "systemctl",
         "timeout",
         "umount",
@@ -119,12 +120,34 @@ mapfile -t calls <"$DIR/log"
 mode=$MODE
 [ -n "$LOOP" ] && [ "${#calls[@]}" -lt 8 ] && mode=restoring
 case "$*" in
+"--getsz /dev/m") echo "$METADATA" ;;
+"--getsz /dev/c") echo "$CLONE" ;;
 --getsz*) echo 1024 ;;
+*%Hr:%Lr*) printf '8:%s\n' 1 2 3 ;;
+table*) echo "0 1024 restore $TABLE 128" ;;
 info*) echo 1 ;;
 status*) echo "0 1024 restore $mode idle" ;;
 esac
 exit 0
 "#;
+
+    /// What the programs say of the devices.
+    struct Devices {
+        metadata_sectors: u64,
+        clone_sectors: u64,
+        /// Metadata device, source and clone in the volume's table.
+        table: &'static str,
+    }
+
+    impl Default for Devices {
+        fn default() -> Self {
+            Self {
+                metadata_sectors: 4097,
+                clone_sectors: 1024,
+                table: "8:1 8:2 8:3",
+            }
+        }
+    }
 
     struct Shell(PathBuf);
 
@@ -144,6 +167,11 @@ exit 0
         /// Runs a block in which call number `fails` fails, if there are so many. Returns whether it
         /// has succeeded, and its calls.
         fn run(&self, block: &str, fails: usize) -> (bool, Vec<String>) {
+            self.run_on(block, fails, &Devices::default())
+        }
+
+        /// The same with other devices.
+        fn run_on(&self, block: &str, fails: usize, devices: &Devices) -> (bool, Vec<String>) {
             let log = self.0.join("log");
             fs::write(&log, "").unwrap();
             let path = format!("{}:/usr/bin:/bin", self.0.display());
@@ -154,6 +182,9 @@ exit 0
                 .env("DIR", &self.0)
                 .env("FAILS", fails.to_string())
                 .env("MODE", mode(block))
+                .env("METADATA", devices.metadata_sectors.to_string())
+                .env("CLONE", devices.clone_sectors.to_string())
+                .env("TABLE", devices.table)
                 .env("LOOP", if is_loop(block) { "yes" } else { "" })
                 .status()
                 .unwrap();
@@ -198,7 +229,7 @@ exit 0
             if !(behind.is_empty() || resumes) {
                 return Some(format!("goes on behind {}: {behind:#?}", calls[fails - 1]));
             }
-            if ok && !resumes && !is_loop(block) {
+            if ok && !is_loop(block) {
                 return Some(format!("succeeds though {} has failed", calls[fails - 1]));
             }
         }
@@ -228,6 +259,48 @@ exit 0
             "dmsetup suspend vol || true",
         ] {
             assert!(wrong(&shell, block).is_some(), "{block}");
+        }
+    }
+
+    /// Whether something overwrites the clone or the metadata device.
+    fn overwrites(calls: &[String]) -> bool {
+        calls.iter().any(|call| call.starts_with("dd "))
+    }
+
+    #[test]
+    fn nothing_is_overwritten_where_the_sizes_do_not_fit() {
+        let shell = Shell::new("sizes");
+        let put_over = block(README, &["dmsetup create", "format identical"]);
+        for (metadata_sectors, clone_sectors, fits) in
+            [(4097, 1024, true), (4096, 1024, false), (4097, 1023, false)]
+        {
+            let devices = Devices {
+                metadata_sectors,
+                clone_sectors,
+                ..Devices::default()
+            };
+            let (ok, calls) = shell.run_on(&put_over, 0, &devices);
+            assert_eq!((ok, overwrites(&calls)), (fits, fits), "{calls:#?}");
+        }
+    }
+
+    #[test]
+    fn a_clone_is_renewed_only_if_the_names_are_those_of_the_volume() {
+        let shell = Shell::new("names");
+        for document in [README, MANUAL] {
+            let renew = block(document, &["dd if=", "assume_identical"]);
+            for (table, fits) in [
+                ("8:1 8:2 8:3", true),
+                ("8:1 8:3 8:2", false),
+                ("8:1 8:2 8:33", false),
+            ] {
+                let devices = Devices {
+                    table,
+                    ..Devices::default()
+                };
+                let (ok, calls) = shell.run_on(&renew, 0, &devices);
+                assert_eq!((ok, overwrites(&calls)), (fits, fits), "{calls:#?}");
+            }
         }
     }
 

@@ -35,6 +35,7 @@ pub fn trials() -> Vec<Trial> {
             "identity::clone_that_was_touched_in_a_restore",
             touched_clone_in_a_restore,
         ),
+        trial("identity::both_were_changed", both_changed),
         trial("identity::source_that_was_changed", changed_source),
         trial(
             "identity::source_that_was_changed_in_a_restore",
@@ -322,6 +323,29 @@ fn touched_clone_in_a_restore() -> Result<()> {
     rig.expect("restoring paused rw")?;
     starts_over(&rig, &mut log)?;
     rig.close()
+}
+
+/// Neither device is what was recorded: each needs its own word.
+fn both_changed() -> Result<()> {
+    for (restoring, of_source) in [(false, "assume_different"), (true, "start_over")] {
+        let mut rig = twins()?;
+        if restoring {
+            rig.reload("1 no_copy")?;
+            rig.start_restore()?;
+        }
+        rig.shut_down()?;
+        change(&rig.source.part, 0)?;
+        change(&rig.clone.part, 8)?;
+        let parts = [&rig.source.part, &rig.clone.part];
+        for words in ["0", &format!("1 {of_source}"), "1 accept_clone"] {
+            refuses(&rig, parts, words, "does not have the recorded content")?;
+        }
+        rig.create_with(&format!("3 no_copy {of_source} accept_clone"))?;
+        let differ = extents_that_differ(&rig)?;
+        ensure!(differ == rig.spec.extents(), "{differ} extents differ");
+        rig.close()?;
+    }
+    Ok(())
 }
 
 /// Everything is unrestored again, and the log says so.
