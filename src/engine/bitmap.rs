@@ -3,7 +3,7 @@
 //! A map of one bit per extent that many read and one at a time changes, without a lock.
 //!
 //! Bits are published with release ([`Bitmap::set`], [`Bitmap::clear`]) and read with acquire
-//! ([`Bitmap::word`]): who sees a bit change also sees what happened before it. Runs are handled a
+//! ([`Bitmap::word`]): whoever sees a bit change also sees what happened before it. Runs are handled a
 //! word of 64 bits at a time.
 
 use super::atomics::{AtomicU64, Ordering};

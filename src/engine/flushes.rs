@@ -70,7 +70,7 @@ impl<S: Storage> Engine<S> {
 
     /// Takes what successful flushes have covered, as far as they can be believed now.
     pub(super) fn believe(&mut self, shared: &Shared<S>) {
-        // In this order: who finds that the old ones have ended finds each of their failures noted.
+        // In this order: whoever finds that the old ones have ended finds each of their failures noted.
         while self.successes.any() && shared.turns.old_ended() && !shared.has_untaken_failure() {
             if let Some(mark) = self.successes.believe(&shared.turns) {
                 self.flushed(shared, mark);
@@ -86,7 +86,7 @@ impl<S: Storage> Engine<S> {
         self.note_stall(shared, was_stalled);
     }
 
-    /// A source flush has failed, of the host's or the target's own, or a FUA write, which may be a
+    /// A source flush has failed, the host's or the target's own, or a FUA write, which may be a
     /// flush too. What it should have covered is copied again; what is under way may have lost a part
     /// of its data, so copies begin anew, and reads and writes fail. The host's next flush fails in
     /// any case: the device may have dropped what it had acknowledged since this one was sent.

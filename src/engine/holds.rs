@@ -5,7 +5,7 @@
 //! A copy and an overwrite exclude each other per extent. Both hold their run of extents while
 //! they are under way. A copy takes only what nobody holds; an overwrite queues for its run and has
 //! its turn when nobody who came before holds an extent of it. So no new copy slips in before an
-//! overwrite that waits, and who waits for a hold waits for I/O only. Reads never look here.
+//! overwrite that waits, and whoever waits for a hold waits for I/O only. Reads never look here.
 
 use super::run::Run;
 use super::storage::{NoMemory, Storage};

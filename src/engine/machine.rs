@@ -56,13 +56,13 @@ pub struct Shared<S: Storage> {
     durable: AtomicU64,
     /// Counts source flushes that failed and lost what was to become durable.
     losses: AtomicU64,
-    /// Counts failures that undid copies, but lost nothing of the host's.
+    /// Counts failures that undid copies, but lost nothing that the host wrote.
     undone: AtomicU64,
     /// How many losses the host has been told of, by a flush of its own that failed.
     reported: AtomicU64,
     /// Counts source flushes that failed, and up to which of them a FUA write has told the host.
     /// Device-mapper splits a flush that comes with a write, forgets the flush's error, and sends
-    /// the write all the same: who commits in this way hears of nothing unless the write fails too.
+    /// the write all the same: whoever commits in this way hears of nothing unless the write fails too.
     failed_flushes: AtomicU64,
     told_by_fua: AtomicU64,
     /// Source flushes that have failed and were not taken in by [`Engine::take_ended`] yet.
@@ -111,7 +111,7 @@ impl<S: Storage> Shared<S> {
         SyncPoint {
             mark,
             losses,
-            // Relaxed: who reads too old a number fails once more.
+            // Relaxed: whoever reads too old a number fails once more.
             unreported: losses != self.reported.load(Ordering::Relaxed),
             untold: 0,
             batch: 0,
@@ -206,14 +206,14 @@ impl<S: Storage> Shared<S> {
     /// Whether a loss is still to be reported to the host; it counts as reported from now on.
     pub(super) fn take_unreported(&self) -> bool {
         let losses = self.losses();
-        // Relaxed: who reads too old a number only leaves the flush to the worker.
+        // Relaxed: whoever reads too old a number only leaves the flush to the worker.
         self.reported.swap(losses, Ordering::Relaxed) != losses
     }
 
     /// Whether a FUA write was sent behind a flush that has failed, of which none had told the host
     /// then; from now on one has.
     pub(super) fn take_untold(&self, point: SyncPoint) -> bool {
-        // Relaxed: only the worker changes it, and who reads too old a number fails once more.
+        // Relaxed: only the worker changes it, and whoever reads too old a number fails once more.
         let told = self.told_by_fua.load(Ordering::Relaxed);
         self.told_by_fua
             .store(told.max(point.untold), Ordering::Relaxed);
@@ -231,7 +231,7 @@ impl<S: Storage> Shared<S> {
 
     /// Whether a source flush has failed that was not taken in yet.
     pub(super) fn has_untaken_failure(&self) -> bool {
-        // Pairs with the release in `take_failed_flush`: who finds a failure taken in finds the
+        // Pairs with the release in `take_failed_flush`: whoever finds a failure taken in finds the
         // loss counted.
         self.failing.load(Ordering::Acquire) > 0
     }
@@ -248,7 +248,7 @@ impl<S: Storage> Shared<S> {
 
     /// Counts losses. A write notes it **before** the maps are looked at for it.
     pub fn losses(&self) -> u64 {
-        // Pairs with the release in `count_loss`: who notes the loss as past sees its bits set.
+        // Pairs with the release in `count_loss`: whoever notes the loss as past sees its bits set.
         self.losses.load(Ordering::Acquire)
     }
 
@@ -273,7 +273,7 @@ pub struct SyncPoint {
     pub(super) mark: u64,
     pub(super) losses: u64,
     /// The host had not been told of all of them. Another flush that was sent meanwhile may have done
-    /// so since, but who waits for this one has not heard that.
+    /// so since, but whoever waits for this one has not heard that.
     pub(super) unreported: bool,
     /// For a FUA write: the number of the last failed flush, if none has told the host of it; else
     /// 0.

@@ -135,7 +135,7 @@ impl<W: Deref<Target = [AtomicU64]>> Maps<W> {
 
     /// Mode and roles now.
     pub fn state(&self) -> State {
-        // Pairs with the release in `set_state`: who sees a restore finished finds all of it on
+        // Pairs with the release in `set_state`: whoever sees a restore finished finds all of it on
         // the source.
         State::from_word(self.state.load(Ordering::Acquire))
     }

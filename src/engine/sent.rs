@@ -27,7 +27,7 @@ enum Kind {
     FailedFua,
     /// It reads the clone.
     Clone,
-    /// A source flush of the host's.
+    /// A source flush of the host.
     Flush(Turn),
     /// A source flush of the target's own.
     OwnFlush(Turn),
@@ -83,7 +83,7 @@ impl Sent {
         };
     }
 
-    /// A source flush of the host's, that is sent now.
+    /// A source flush of the host, that is sent now.
     pub fn flush<S: Storage>(shared: &Shared<S>) -> Self {
         Self::any_flush(shared, Kind::Flush)
     }
@@ -195,7 +195,7 @@ impl Sent {
         if !ok {
             shared.note_failed_flush();
         }
-        // Behind the failure: who finds nobody under way finds that noted.
+        // Behind the failure: whoever finds nobody under way finds that noted.
         let alone = shared.turns.end(turn) == Others::None;
         match self.sync {
             Some(point) if ok && of_host && alone && shared.is_settled(point) => {

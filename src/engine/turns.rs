@@ -65,7 +65,7 @@ impl Turns {
     pub fn end(&self, turn: Turn) -> Others {
         let is_young = |word: u64| turn.parity == (word & PARITY != 0);
         // The release pairs with the acquire in `old_ended`, and with that of the next one that ends
-        // here: who finds nobody under way finds every failure noted.
+        // here: whoever finds nobody under way finds every failure noted.
         let word = self.update(Ordering::AcqRel, |word| {
             word.wrapping_sub(if is_young(word) { 1 } else { OLD })
         });

@@ -11,11 +11,9 @@ use crate::format::journal::{Place, Writer};
 use crate::format::samples::Samples;
 use crate::format::BLOCK;
 use crate::maps::Role;
-use crate::plan::{Op, Request};
-use crate::requests::Admission;
-use crate::restoring::{Device, EXTENT};
+use crate::restoring::Device;
 use crate::run::Run;
-use crate::sent::{Ended, Sent, Taken};
+use crate::sent::{Ended, Taken};
 
 /// A device, and what is found on it when it was taken up once since.
 fn taken_up() -> (Device, Superblock) {
@@ -182,17 +180,8 @@ fn an_overwrite_in_flight_over_the_snapshot_may_be_lost() {
     for lost in [false, true] {
         let (mut device, newest) = taken_up();
         device.engine.cache = Cache::Unknown;
+        let mut sent = device.overwrite(0);
         let Device { engine, shared, .. } = &mut device;
-        let mut sent = Sent::default();
-        sent.begin(shared, Op::Write, false);
-        sent.defer(Request {
-            op: Op::Write,
-            sectors: Run::new(0, EXTENT),
-            whole: false,
-        });
-        let ticket = sent.ticket_mut().unwrap();
-        assert_eq!(engine.admit(shared, ticket, 0), Admission::Go);
-        sent.to_source(shared);
         assert_eq!(sent.ended(shared, true), Ended::Queue);
         assert!(engine.follow(&Superblock { lost, ..newest }, &[0; BLOCK]));
         let taken = engine.take_ended(shared, &mut sent);

@@ -45,7 +45,7 @@ fn overwritten(device: &mut Device, extent: u64) {
     assert!(engine.completed(shared, &mut ticket, true));
 }
 
-/// How a flush of the host's ends that is sent now.
+/// How a flush of the host ends that is sent now.
 fn flushed(device: &mut Device) -> Settled {
     let Device { engine, shared, .. } = device;
     let mut sent = Sent::flush(shared);
@@ -81,7 +81,7 @@ fn the_host_hears_of_an_overwrite_that_was_lost() {
     assert_eq!(flushed(&mut device), Settled::Failed);
 }
 
-/// A request of the host's, of any sectors, that goes to the source.
+/// A request of the host, of any sectors, that goes to the source.
 fn sent(device: &Device, op: Op) -> Sent {
     let mut sent = Sent::default();
     sent.begin(&device.shared, op, false);

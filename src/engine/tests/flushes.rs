@@ -6,7 +6,7 @@ use crate::flushes::Settled;
 use crate::maps::Role;
 use crate::plan::{Op, Request};
 use crate::requests::Admission;
-use crate::restoring::{Device, EXTENT};
+use crate::restoring::Device;
 use crate::run::Run;
 use crate::sent::{Ended, Sent, Taken};
 
@@ -245,17 +245,9 @@ fn an_older_flush_does_not_take_the_report_of_a_loss() {
 #[test]
 fn an_overwrite_that_a_failed_flush_may_have_dropped_is_not_recorded() {
     let mut device = Device::restoring(0..2);
+    let mut own = Sent::own_flush(&device.shared);
+    let mut sent = device.overwrite(0);
     let Device { engine, shared, .. } = &mut device;
-    let (mut sent, mut own) = (Sent::default(), Sent::own_flush(shared));
-    sent.begin(shared, Op::Write, false);
-    sent.defer(Request {
-        op: Op::Write,
-        sectors: Run::new(0, EXTENT),
-        whole: false,
-    });
-    let ticket = sent.ticket_mut().unwrap();
-    assert_eq!(engine.admit(shared, ticket, 0), Admission::Go);
-    sent.to_source(shared);
     own.ended(shared, false);
     assert_eq!(sent.ended(shared, true), Ended::Queue);
     engine.take_ended(shared, &mut own);

@@ -10,7 +10,7 @@ use crate::restoring::{Device, EXTENT};
 const NOW: u64 = 1_000_000_000;
 
 /// A failed flush has undone the copy of its second extent. While it waits for another one it must not
-/// be in the way of who copies or overwrites the first.
+/// be in the way of whoever copies or overwrites the first.
 #[test]
 fn who_waits_for_a_copy_holds_nothing() {
     let mut device = Device::restoring(0..2);

@@ -12,7 +12,10 @@ use crate::journal::{Commit, Written};
 use crate::load::NewMetadata;
 use crate::machine::{Engine, Shared};
 use crate::maps::{Mode, Role};
+use crate::plan::{Op, Request};
+use crate::requests::Admission;
 use crate::run::Run;
+use crate::sent::Sent;
 use crate::settings::{Features, Settings};
 use crate::storage::Heap;
 
@@ -61,6 +64,22 @@ impl Device {
         assert!(self.engine.clears.reserve(1));
         let (run, cause) = (Run::one(extent), Cause::Copied);
         self.engine.cleared(&self.shared, Clear { run, cause });
+    }
+
+    /// The host overwrites this extent: its write is sent to the source.
+    pub fn overwrite(&mut self, extent: u64) -> Sent {
+        let Self { engine, shared, .. } = self;
+        let mut sent = Sent::default();
+        sent.begin(shared, Op::Write, false);
+        sent.defer(Request {
+            op: Op::Write,
+            sectors: Run::new(extent * EXTENT, EXTENT),
+            whole: false,
+        });
+        let ticket = sent.ticket_mut().unwrap();
+        assert_eq!(engine.admit(shared, ticket, 0), Admission::Go);
+        sent.to_source(shared);
+        sent
     }
 
     /// A source flush has succeeded.

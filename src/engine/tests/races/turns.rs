@@ -87,7 +87,7 @@ fn answered_beside(failing: Sender, ending: Sender, end: fn(&mut Sent, &Shared) 
     assert_eq!(ended, Ended::Queue, "answered behind a failed flush");
 }
 
-/// A flush of the host's, while the target's own has failed.
+/// A flush of the host, while the target's own has failed.
 fn answered(end: fn(&mut Sent, &Shared) -> Ended) {
     answered_beside(Sent::own_flush, Sent::flush, end);
 }
@@ -114,7 +114,7 @@ fn uncounted() {
     answered_beside(data, Sent::flush, |sent, shared| sent.ended(shared, true));
 }
 
-/// Who looks at failures before it looks who is under way.
+/// A worker that looks at failures before it looks for flushes under way.
 fn looked_too_early() {
     answered(|sent, shared| {
         let quiet = !shared.has_untaken_failure();

@@ -11,7 +11,7 @@ use crate::maps::Mode;
 use crate::run::Run;
 use crate::storage::Heap;
 
-/// The mapped device, as who reads it sees it.
+/// The mapped device, as whoever reads it sees it.
 pub struct Mapped<'a> {
     /// Maps and mode.
     pub shared: &'a Shared<Heap>,

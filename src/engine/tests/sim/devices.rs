@@ -13,7 +13,7 @@ use crate::sent::Sent;
 use std::fmt;
 use std::rc::Rc;
 
-/// A write of the host's that has failed and may yet land.
+/// A write of the host that has failed and may yet land.
 pub struct Late {
     op: u64,
     pub(super) sectors: Run,
@@ -36,7 +36,7 @@ pub struct Op {
 
 /// What an operation is.
 pub enum OpKind {
-    /// A part of a read of the host's.
+    /// A part of a read of the host.
     HostRead {
         /// Whose.
         request: Stamp,
@@ -47,7 +47,7 @@ pub enum OpKind {
         /// What is wrong with what it has returned.
         wrong: Option<Broken>,
     },
-    /// A part of a write or discard of the host's, to the source.
+    /// A part of a write or discard of the host, to the source.
     HostWrite {
         /// Whose.
         request: Stamp,
@@ -60,7 +60,7 @@ pub enum OpKind {
         /// What the target keeps of it.
         sent: Sent,
     },
-    /// A source flush of the host's.
+    /// A source flush of the host.
     HostFlush {
         /// Whose.
         request: Stamp,
@@ -109,7 +109,7 @@ impl fmt::Display for Op {
 }
 
 impl OpKind {
-    /// What the target keeps of a request, of the host's or a flush of its own.
+    /// What the target keeps of a request of the host, or of a flush of its own.
     pub(super) fn sent_mut(&mut self) -> Option<&mut Sent> {
         match self {
             Self::HostRead { sent, .. }
