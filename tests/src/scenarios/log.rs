@@ -148,34 +148,33 @@ fn measured() -> Result<()> {
 /// What the log says of a device from some time on.
 struct Told {
     log: Log,
-    number: String,
+    /// Those of all devices: one that is made again may get another number, and its old one may go to
+    /// somebody else.
     lines: Vec<String>,
 }
 
 impl Told {
-    fn from_now(rig: &Rig) -> Result<Self> {
+    fn from_now() -> Result<Self> {
         Ok(Self {
             log: Log::from_now()?,
-            number: rig.number().to_string(),
             lines: Vec::new(),
         })
     }
 
     /// The lines that have come since.
     fn more(&mut self) -> Result<&[String]> {
-        let lines = self.log.lines()?;
-        let own = lines
-            .iter()
-            .filter_map(|line| kmsg::of_target(line, &self.number));
-        self.lines.extend(own.map(str::to_string));
+        self.lines.extend(self.log.lines()?);
         Ok(&self.lines)
     }
 
-    /// Waits for a line that begins with this and has all of `parts`, and forgets those before it.
-    fn expect(&mut self, begin: &str, parts: &[&str]) -> Result<()> {
+    /// Waits for a line about the rig that begins with this and has all of `parts`, and forgets those
+    /// before it.
+    fn expect(&mut self, rig: &Rig, begin: &str, parts: &[&str]) -> Result<()> {
         wait::for_condition(&format!("a line '{begin}' with {parts:?}"), || {
             let fits = |line: &String| {
-                line.starts_with(begin) && parts.iter().all(|part| line.contains(part))
+                kmsg::of_target(line, rig.number()).is_some_and(|text| {
+                    text.starts_with(begin) && parts.iter().all(|part| text.contains(part))
+                })
             };
             let found = self.more()?.iter().position(fits);
             if let Some(found) = found {
@@ -186,10 +185,13 @@ impl Told {
         .with_context(|| format!("{:#?}", self.lines))
     }
 
-    /// Checks that no line has come that contains this.
-    fn expect_none(&mut self, part: &str) -> Result<()> {
+    /// Checks that no line about the rig has come that contains this.
+    fn expect_none(&mut self, rig: &Rig, part: &str) -> Result<()> {
         let lines = self.more()?;
-        ensure!(!lines.iter().any(|line| line.contains(part)), "{lines:#?}");
+        let mut own = lines
+            .iter()
+            .filter_map(|line| kmsg::of_target(line, rig.number()));
+        ensure!(!own.any(|line| line.contains(part)), "{lines:#?}");
         Ok(())
     }
 }
@@ -198,20 +200,21 @@ impl Told {
 /// fails.
 fn life() -> Result<()> {
     on(spec(), |rig| {
-        let mut told = Told::from_now(rig)?;
+        let mut told = Told::from_now()?;
         let all = rig.status()?.extents;
         let (all_of_it, of_all) = (format!("{all} extents ("), format!("of {all} "));
         rig.start_again("1 no_copy")?;
-        told.expect("loaded: ", &[&all_of_it, &of_all])?;
+        told.expect(rig, "loaded: ", &[&all_of_it, &of_all])?;
         rig.start_restore()?;
-        told.expect("restore started: ", &[&all_of_it, &of_all])?;
+        told.expect(rig, "restore started: ", &[&all_of_it, &of_all])?;
         rig.message("resume_copy")?;
         rig.wait_restored()?;
-        told.expect("restore finished: ", &[&all_of_it, " 0 overwritten"])?;
+        told.expect(rig, "restore finished: ", &[&all_of_it, " 0 overwritten"])?;
         rig.suspend()?;
         rig.message("assume_identical")?;
         rig.resume()?;
         told.expect(
+            rig,
             "source and clone declared identical: ",
             &["0 extents (0 KiB)"],
         )?;
@@ -219,28 +222,31 @@ fn life() -> Result<()> {
         rig.write(0..128)?;
         rig.write(130..138)?;
         rig.start_restore()?;
-        told.expect("restore started: ", &["2 extents (128 KiB)", &of_all])?;
+        told.expect(rig, "restore started: ", &["2 extents (128 KiB)", &of_all])?;
         let clone = rig.clone.number().to_string();
         rig.clone.break_down()?;
         rig.message("resume_copy")?;
         told.expect(
+            rig,
             "copy failed: clone cannot be read ",
             &[&format!("({clone})"), "sectors 0 to 127, extents 0"],
         )?;
         told.expect(
+            rig,
             "restore stalled: clone cannot be read ",
             &[&format!("({clone})"), "2 extents (128 KiB) left", "clone "],
         )?;
         rig.clone.heal()?;
-        told.expect("restore goes on: ", &[" left to restore"])?;
+        told.expect(rig, "restore goes on: ", &[" left to restore"])?;
         rig.wait_restored()?;
         told.expect(
+            rig,
             "restore finished: ",
             &["2 extents (128 KiB) in ", "2 copied, 0 overwritten"],
         )?;
         rig.start_again("2 assume_different no_copy")?;
-        told.expect("source and clone declared different: ", &[&all_of_it])?;
-        told.expect("loaded: ", &[&all_of_it])
+        told.expect(rig, "source and clone declared different: ", &[&all_of_it])?;
+        told.expect(rig, "loaded: ", &[&all_of_it])
     })
 }
 
@@ -248,25 +254,29 @@ fn life() -> Result<()> {
 fn failed_flush() -> Result<()> {
     on(spec().features("format no_copy"), |rig| {
         rig.start_restore()?;
-        let mut told = Told::from_now(rig)?;
+        let mut told = Told::from_now()?;
         rig.write(0..128)?;
         rig.source.break_down()?;
-        told.expect("source flush failed", &[])?;
-        told.expect("restore stalled: source cannot be flushed ", &["source 1"])?;
+        told.expect(rig, "source flush failed", &[])?;
+        told.expect(
+            rig,
+            "restore stalled: source cannot be flushed ",
+            &["source 1"],
+        )?;
         rig.source.heal()?;
-        told.expect("restore goes on: ", &[])
+        told.expect(rig, "restore goes on: ", &[])
     })
 }
 
 /// The metadata device goes away: the log says which one, and what follows.
 fn metadata_lost() -> Result<()> {
     on(spec().features("format identical"), |rig| {
-        let mut told = Told::from_now(rig)?;
+        let mut told = Told::from_now()?;
         let metadata = rig.metadata.number().to_string();
         rig.metadata.break_down()?;
         let host = rig.host()?;
         expect_eio("a first touch", host.write(0, &host_data(0..8, 1)))?;
-        told.expect("metadata mode ro ", &[&format!("({metadata})")])?;
+        told.expect(rig, "metadata mode ro ", &[&format!("({metadata})")])?;
         rig.metadata.heal()
     })
 }
@@ -276,20 +286,25 @@ fn metadata_lost() -> Result<()> {
 fn taken_away() -> Result<()> {
     on(spec().features("format no_copy"), |rig| {
         rig.start_restore()?;
-        let mut told = Told::from_now(rig)?;
+        let mut told = Told::from_now()?;
         rig.reload("1 no_copy")?;
+        told.expect(
+            rig,
+            "loaded in the middle of a restore: ",
+            &[" left to restore"],
+        )?;
         rig.start_again("1 no_copy")?;
-        told.expect("loaded in the middle of a restore: ", &[" left to restore"])?;
-        told.expect("loaded in the middle of a restore: ", &[])?;
-        told.expect_none("replaced")?;
+        told.expect(rig, "loaded in the middle of a restore: ", &[])?;
+        told.expect_none(rig, "replaced")?;
         let linear = format!("0 {} linear {} 0", rig.spec.length, rig.source.path());
         dm::swap(&rig.name, &linear)?;
         told.expect(
+            rig,
             "replaced by another target in the middle of a restore: ",
             &[&format!("({})", rig.source.number())],
         )?;
         dm::swap(&rig.name, &rig.table("1 no_copy"))?;
-        told.expect("loaded in the middle", &[])?;
-        told.expect_none("replaced")
+        told.expect(rig, "loaded in the middle", &[])?;
+        told.expect_none(rig, "replaced")
     })
 }
