@@ -101,6 +101,10 @@ pub struct Oracle {
     flushed: [u64; WRITERS as usize],
     /// Operations that nothing makes durable: they have failed, or their data was dropped.
     failed: BTreeSet<(u64, u64)>,
+    /// A flush has failed on its disk, and the target may not have heard of it yet: the operations
+    /// that had been issued then. What comes in between the target acknowledges, and takes back when it
+    /// hears of the failure: another flush tells the host.
+    unheard: Option<[u64; WRITERS as usize]>,
     /// The metadata is formatted.
     pub formatted: bool,
     /// A new clone is being made.
@@ -124,6 +128,7 @@ impl Oracle {
             issued: [0; WRITERS as usize],
             flushed: [0; WRITERS as usize],
             failed: BTreeSet::new(),
+            unheard: None,
             formatted: false,
             cloning: false,
             epoch: 0,
@@ -146,10 +151,16 @@ impl Oracle {
                 let from = self.flushed[writer as usize];
                 (from..end).for_each(|number| self.pin(writer, number));
                 self.flushed[writer as usize] = from.max(end);
+                // It was sent behind the failure, and waits for all that were under way.
+                let heard = |issued: &[u64; WRITERS as usize]| end > issued[writer as usize];
+                self.unheard = self.unheard.filter(|issued| !heard(issued));
             }
             Record::Failed(writer, number) => drop(self.failed.insert((writer, number))),
             // What was flushed before is safe; of the rest anything may be gone.
-            Record::Dropped => self.flushed = self.issued,
+            Record::Dropped => {
+                self.flushed = self.issued;
+                self.unheard = Some(self.issued);
+            }
             Record::Formatted => self.formatted = true,
             Record::Cloning => self.cloning = true,
             Record::Identified => {
@@ -165,14 +176,18 @@ impl Oracle {
                 for sector in &mut self.sectors {
                     *sector = sector.restored();
                 }
-                // Nothing of what was written before counts any more.
+                // Nothing of what was written before counts any more, and nothing is under way.
                 self.flushed = self.issued;
+                self.unheard = None;
                 (self.epoch, self.starting, self.rows) = (epoch, false, 0);
             }
         }
     }
 
     fn issue(&mut self, writer: u64, number: u64) {
+        if self.unheard.is_some() {
+            self.failed.insert((writer, number));
+        }
         self.each(writer, number, |sector, content| {
             sector.maybe.push((number + 1, content));
         });
@@ -316,6 +331,23 @@ mod tests {
             oracle.hear(Record::Flushed(0, number + 1));
             assert!(oracle.check(&clone).is_ok(), "{lost:?}");
         }
+    }
+
+    /// The target hears of the failure behind it, takes it back, and tells the host by another flush.
+    #[test]
+    fn what_is_issued_before_a_failure_is_heard_of_is_not_safe() {
+        let (number, clone) = (write_number(), volume());
+        let mut oracle = Oracle::new(LIFE);
+        oracle.hear(Record::Dropped);
+        oracle.hear(Record::Issue(0, number + 1));
+        oracle.hear(Record::Flushed(0, number + 1));
+        assert!(oracle.check(&clone).is_ok());
+        let is_write = |number: &u64| LIFE.op(0, *number).kind == Kind::Write;
+        let next = (number + 1..).find(is_write).unwrap();
+        oracle.hear(Record::Issue(0, next + 1));
+        assert!(oracle.check(&clone).is_ok());
+        oracle.hear(Record::Flushed(0, next + 1));
+        assert!(oracle.check(&clone).is_err(), "it was heard of");
     }
 
     #[test]
