@@ -13,11 +13,11 @@
 pub mod dm;
 #[path = "engine/mod.rs"]
 pub mod engine;
-mod target;
+mod restore;
 
 use dm::{pm, Registration};
 use kernel::prelude::*;
-use target::Restore;
+use restore::Restore;
 
 /// What log lines begin with behind `device-mapper: `, see [`dm::log`].
 pub(crate) const DM_MSG_PREFIX: &str = "restore";

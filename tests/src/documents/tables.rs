@@ -11,9 +11,9 @@ const REASONS: [&str; 7] = [
     include_str!("../../../src/engine/geometry.rs"),
     include_str!("../../../src/engine/line.rs"),
     include_str!("../../../src/engine/settings.rs"),
-    include_str!("../../../src/target/metadata.rs"),
-    include_str!("../../../src/target/roles.rs"),
-    include_str!("../../../src/target/table.rs"),
+    include_str!("../../../src/restore/metadata.rs"),
+    include_str!("../../../src/restore/roles.rs"),
+    include_str!("../../../src/restore/table.rs"),
 ];
 
 /// The C strings of a source file, in lower case.

@@ -145,8 +145,8 @@ mod tests {
         assert_eq!(
             found,
             [
-                "dm_restore_main::target::map -> core::option::unwrap_failed",
-                "dm_restore_main::target::map -> core::panicking::panic_bounds_check",
+                "dm_restore_main::restore::map -> core::option::unwrap_failed",
+                "dm_restore_main::restore::map -> core::panicking::panic_bounds_check",
             ]
         );
     }
