@@ -18,33 +18,33 @@
 //!
 //! Copies, overwrites and metadata I/O wait for nothing above them.
 
-use super::ahead::Ahead;
-use super::cache::Cache;
-use super::clears::Clears;
-use super::copier::Copier;
-use super::flushes::FlushPace;
-use super::format::layout::Layout;
-use super::format::samples::{Samples, Unstable};
-use super::format::superblock::Superblock;
-use super::format::table::Entry;
-use super::geometry::Geometry;
-use super::holds::Holds;
-use super::maps::{Maps, Mode, Role};
-use super::notices::{Failing, Notices, Tally};
-use super::pace::Pace;
-use super::probe::Probe;
-use super::remembered::Remembered;
-use super::retry::Trouble;
-use super::run::Run;
-use super::settings::{Features, Settings};
-use super::storage::{NoMemory, Storage};
-use super::touches::Touches;
-use super::turns::{Successes, Turns};
-use super::wanted::Wanted;
+use crate::engine::base::geometry::Geometry;
+use crate::engine::base::run::Run;
+use crate::engine::base::storage::{NoMemory, Storage};
+use crate::engine::copy::host_latency::Probe;
+use crate::engine::copy::hot_reads::Wanted;
+use crate::engine::copy::jobs::Copier;
+use crate::engine::copy::pace::Pace;
+use crate::engine::format::layout::Layout;
+use crate::engine::format::samples::{Samples, Unstable};
+use crate::engine::format::superblock::Superblock;
+use crate::engine::format::table::Entry;
+use crate::engine::identity::remembered::Remembered;
+use crate::engine::maps::{Maps, Mode, Role};
+use crate::engine::record::clears::Clears;
+use crate::engine::record::first_touches::Touches;
+use crate::engine::record::premark::Ahead;
+use crate::engine::record::retry::Trouble;
+use crate::engine::request::extent_locks::Holds;
+use crate::engine::sync::cache::Cache;
+use crate::engine::sync::flush_epochs::{Successes, Turns};
+use crate::engine::sync::flushes::FlushPace;
+use crate::engine::words::notices::{Failing, Notices, Tally};
+use crate::engine::words::settings::{Features, Settings};
 
-use super::atomics::{AtomicU64, Ordering};
-use super::bitmap::Bitmap;
-use super::journal::Journal;
+use crate::engine::base::atomics::{AtomicU64, Ordering};
+use crate::engine::maps::bitmap::Bitmap;
+use crate::engine::record::journal::Journal;
 
 /// What the fast path looks at, without a lock.
 pub struct Shared<S: Storage> {
@@ -66,15 +66,15 @@ pub struct Shared<S: Storage> {
     failed_flushes: AtomicU64,
     told_by_fua: AtomicU64,
     /// Source flushes that have failed and were not taken in by [`Engine::take_ended`] yet.
-    pub(super) failing: AtomicU64,
+    pub(in crate::engine) failing: AtomicU64,
     /// Source flushes under way.
-    pub(super) turns: Turns,
+    pub(in crate::engine) turns: Turns,
     /// What the host has read from the clone.
-    pub(super) wanted: Wanted,
+    pub(in crate::engine) wanted: Wanted,
     /// Whether the host is at work, and how long its requests take.
     pub probe: Probe,
     /// Where the host has touched the source, and what is not stable there.
-    pub(super) remembered: Remembered,
+    pub(in crate::engine) remembered: Remembered,
     /// Requests of the host that the source and the clone have failed.
     host_errors: [AtomicU64; 2],
 }
@@ -174,7 +174,7 @@ impl<S: Storage> Shared<S> {
         count.fetch_add(1, Ordering::Relaxed);
     }
 
-    pub(super) fn host_errors(&self) -> [u64; 2] {
+    pub(in crate::engine) fn host_errors(&self) -> [u64; 2] {
         let [source, clone] = &self.host_errors;
         [
             source.load(Ordering::Relaxed),
@@ -182,7 +182,7 @@ impl<S: Storage> Shared<S> {
         ]
     }
 
-    pub(super) fn count_loss(&self) {
+    pub(in crate::engine) fn count_loss(&self) {
         // Pairs with the acquire in `losses`.
         self.losses.fetch_add(1, Ordering::Release);
         self.remembered.lost();
@@ -190,21 +190,21 @@ impl<S: Storage> Shared<S> {
 
     /// The same for a loss by a request that the host has not sent: it hears of it by its next flush,
     /// and by its next FUA write.
-    pub(super) fn count_loss_unheard(&self) {
+    pub(in crate::engine) fn count_loss_unheard(&self) {
         // Pairs with the acquire in `fua_point`.
         self.failed_flushes.fetch_add(1, Ordering::Release);
         self.count_loss();
     }
 
     /// Copies were undone that the host has not written to.
-    pub(super) fn count_undone(&self) {
+    pub(in crate::engine) fn count_undone(&self) {
         // Pairs with the acquire in `read_losses`.
         self.undone.fetch_add(1, Ordering::Release);
         self.remembered.lost();
     }
 
     /// Whether a loss is still to be reported to the host; it counts as reported from now on.
-    pub(super) fn take_unreported(&self) -> bool {
+    pub(in crate::engine) fn take_unreported(&self) -> bool {
         let losses = self.losses();
         // Relaxed: whoever reads too old a number only leaves the flush to the worker.
         self.reported.swap(losses, Ordering::Relaxed) != losses
@@ -212,7 +212,7 @@ impl<S: Storage> Shared<S> {
 
     /// Whether a FUA write was sent behind a flush that has failed, of which none had told the host
     /// then; from now on one has.
-    pub(super) fn take_untold(&self, point: SyncPoint) -> bool {
+    pub(in crate::engine) fn take_untold(&self, point: SyncPoint) -> bool {
         // Relaxed: only the worker changes it, and whoever reads too old a number fails once more.
         let told = self.told_by_fua.load(Ordering::Relaxed);
         self.told_by_fua
@@ -230,14 +230,14 @@ impl<S: Storage> Shared<S> {
     }
 
     /// Whether a source flush has failed that was not taken in yet.
-    pub(super) fn has_untaken_failure(&self) -> bool {
+    pub(in crate::engine) fn has_untaken_failure(&self) -> bool {
         // Pairs with the release in `take_failed_flush`: whoever finds a failure taken in finds the
         // loss counted.
         self.failing.load(Ordering::Acquire) > 0
     }
 
     /// A failure is taken in, noted or not.
-    pub(super) fn take_failed_flush(&self) {
+    pub(in crate::engine) fn take_failed_flush(&self) {
         // Nobody else takes failures in, so there is still one when it is taken off.
         let failing = self.failing.load(Ordering::Relaxed);
         if failing > 0 {
@@ -270,16 +270,16 @@ impl<S: Storage> Shared<S> {
 /// A point in the order of clears that a flush or a FUA write waits for.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct SyncPoint {
-    pub(super) mark: u64,
-    pub(super) losses: u64,
+    pub(in crate::engine) mark: u64,
+    pub(in crate::engine) losses: u64,
     /// The host had not been told of all of them. Another flush that was sent meanwhile may have done
     /// so since, but whoever waits for this one has not heard that.
-    pub(super) unreported: bool,
+    pub(in crate::engine) unreported: bool,
     /// For a FUA write: the number of the last failed flush, if none has told the host of it; else
     /// 0.
-    pub(super) untold: u64,
+    pub(in crate::engine) untold: u64,
     /// For a flush that has succeeded: the batch with which that is believed, else 0.
-    pub(super) batch: u64,
+    pub(in crate::engine) batch: u64,
 }
 
 impl SyncPoint {
@@ -324,55 +324,55 @@ pub struct Errors {
 
 /// The engine's state.
 pub struct Engine<S: Storage> {
-    pub(super) geometry: Geometry,
-    pub(super) layout: Layout,
+    pub(in crate::engine) geometry: Geometry,
+    pub(in crate::engine) layout: Layout,
     /// As last written, or as it is to be written next.
-    pub(super) superblock: Superblock,
-    pub(super) table: S::Array<Entry>,
-    pub(super) journal: Journal,
-    pub(super) touches: Touches<S>,
-    pub(super) ahead: Ahead,
-    pub(super) clears: Clears<S>,
-    pub(super) holds: Holds<S>,
-    pub(super) copier: Copier<S>,
-    pub(super) pace: Pace,
+    pub(in crate::engine) superblock: Superblock,
+    pub(in crate::engine) table: S::Array<Entry>,
+    pub(in crate::engine) journal: Journal,
+    pub(in crate::engine) touches: Touches<S>,
+    pub(in crate::engine) ahead: Ahead,
+    pub(in crate::engine) clears: Clears<S>,
+    pub(in crate::engine) holds: Holds<S>,
+    pub(in crate::engine) copier: Copier<S>,
+    pub(in crate::engine) pace: Pace,
     /// The slot table differs from the one on the device.
-    pub(super) table_changed: bool,
+    pub(in crate::engine) table_changed: bool,
     /// The superblock on the device may say that the shutdown was clean.
-    pub(super) maybe_clean: bool,
+    pub(in crate::engine) maybe_clean: bool,
     /// When the target flushes the source by itself.
-    pub(super) flush_pace: FlushPace,
+    pub(in crate::engine) flush_pace: FlushPace,
     /// Successes that cannot be believed yet.
-    pub(super) successes: Successes,
+    pub(in crate::engine) successes: Successes,
     /// Whether metadata and source have a volatile cache in common.
     pub cache: Cache,
     /// Counts failures by which something may have been lost from the cache.
-    pub(super) cache_losses: u64,
+    pub(in crate::engine) cache_losses: u64,
     /// The kernel that has loaded the image has met one, and it was not taken in yet.
-    pub(super) lost_asleep: bool,
+    pub(in crate::engine) lost_asleep: bool,
     /// The background copy waits: by message or feature.
-    pub(super) paused: bool,
+    pub(in crate::engine) paused: bool,
     /// The background copy waits: the device is about to be suspended.
-    pub(super) quiesced: bool,
+    pub(in crate::engine) quiesced: bool,
     /// The background copy waits: the machine goes to sleep.
-    pub(super) resting: bool,
+    pub(in crate::engine) resting: bool,
     /// What has happened that `dmsetup wait` waits for.
-    pub(super) notices: Notices,
+    pub(in crate::engine) notices: Notices,
     /// What the restore that runs has come to.
-    pub(super) tally: Tally,
+    pub(in crate::engine) tally: Tally,
     /// What the copy has failed of last.
-    pub(super) failing: Failing,
+    pub(in crate::engine) failing: Failing,
     /// How requests to the metadata device fare.
-    pub(super) trouble: Trouble,
+    pub(in crate::engine) trouble: Trouble,
     /// What was loaded is in use: a checkpoint has taken it up.
-    pub(super) taken_up: bool,
+    pub(in crate::engine) taken_up: bool,
     /// The features given.
     pub features: Features,
     /// The core args now.
     pub settings: Settings,
     /// Failed requests.
     pub errors: Errors,
-    pub(super) metadata_mode: MetadataMode,
+    pub(in crate::engine) metadata_mode: MetadataMode,
 }
 
 impl<S: Storage> Engine<S> {
@@ -473,9 +473,14 @@ impl<S: Storage> Engine<S> {
     }
 
     /// Marks the map blocks that `run` lies in, in the map of `role`, as changed.
-    pub(super) fn mark_dirty(&mut self, shared: &Shared<S>, role: Role, run: super::run::Run) {
+    pub(in crate::engine) fn mark_dirty(
+        &mut self,
+        shared: &Shared<S>,
+        role: Role,
+        run: crate::engine::base::run::Run,
+    ) {
         let number = shared.maps.number(role);
-        for block in super::format::mapblock::blocks_of(run) {
+        for block in crate::engine::format::mapblock::blocks_of(run) {
             let entry = self.layout.entry(number, block);
             if let Some(entry) = self.table.get_mut(entry as usize) {
                 entry.dirty = true;
@@ -484,7 +489,7 @@ impl<S: Storage> Engine<S> {
     }
 
     /// Lets the fast path see how far the clears have come.
-    pub(super) fn publish_clears(&self, shared: &Shared<S>) {
+    pub(in crate::engine) fn publish_clears(&self, shared: &Shared<S>) {
         // Pairs with the acquire in `sync_point`.
         shared
             .completed
@@ -496,7 +501,7 @@ impl<S: Storage> Engine<S> {
     }
 
     /// Counts a request of the target's own, or a flush, that the source has failed.
-    pub(super) fn count_source_error(&mut self) {
+    pub(in crate::engine) fn count_source_error(&mut self) {
         self.errors.source = self.errors.source.saturating_add(1);
     }
 
@@ -506,7 +511,7 @@ impl<S: Storage> Engine<S> {
     }
 
     /// A write of metadata has failed for good.
-    pub(super) fn metadata_lost(&mut self, shared: &Shared<S>, mode: MetadataMode) {
+    pub(in crate::engine) fn metadata_lost(&mut self, shared: &Shared<S>, mode: MetadataMode) {
         if self.metadata_mode == MetadataMode::Fail || self.metadata_mode == mode {
             return;
         }
@@ -515,7 +520,7 @@ impl<S: Storage> Engine<S> {
         self.trouble.given_up();
         if mode == MetadataMode::Fail {
             let state = shared.maps.state();
-            shared.maps.set_state(super::maps::State {
+            shared.maps.set_state(crate::engine::maps::State {
                 failed: true,
                 ..state
             });

@@ -12,8 +12,8 @@ use crate::dm::{
 use crate::engine::{
     machine::MetadataMode,
     maps::Mode,
-    message::{BadMessage, Message},
-    restore::CannotBegin,
+    words::message::{BadMessage, Message},
+    record::begin::CannotBegin,
 };
 use kernel::prelude::*;
 

@@ -19,7 +19,7 @@ use crate::dm::{
     shared::Ref,
     MappedName,
 };
-use crate::engine::copier::{Copy, CopyResult, BACKGROUND_JOBS, URGENT_JOBS};
+use crate::engine::copy::jobs::{Copy, CopyResult, BACKGROUND_JOBS, URGENT_JOBS};
 use kernel::{new_spinlock, prelude::*, sync::SpinLock};
 
 const LANES: usize = 2;

@@ -33,15 +33,15 @@ use crate::dm::{
     MappedName, ReadOnlyDevice, TableId, Target,
 };
 use crate::engine::{
-    checkpoint::Checkpoint,
-    copier::{CopyResult, BACKGROUND_JOBS, URGENT_JOBS},
+    record::checkpoint::Checkpoint,
+    copy::jobs::{CopyResult, BACKGROUND_JOBS, URGENT_JOBS},
     format::layout::Layout,
-    gather::Gather,
-    line::Line,
+    record::commit_delay::Gather,
+    words::table_line::Line,
     machine::{Engine, Shared},
-    retry::Notice,
-    sent::Sent,
-    settings::Features,
+    record::retry::Notice,
+    request::in_flight::Sent,
+    words::settings::Features,
 };
 use ::core::fmt;
 use kernel::{

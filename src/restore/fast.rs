@@ -12,10 +12,10 @@ use crate::dm::shared::Owner;
 use crate::dm::{
     dm_warn_limited, pm, time::now_ns, EndBio, EndVerdict, MapBio, Op, Status, Verdict,
 };
-use crate::engine::plan::{self, plan, Plan, Request, Route};
-use crate::engine::probe::Sample;
-use crate::engine::run::Run;
-use crate::engine::sent::{Ended, Sent};
+use crate::engine::request::plan::{self, plan, Plan, Request, Route};
+use crate::engine::copy::host_latency::Sample;
+use crate::engine::base::run::Run;
+use crate::engine::request::in_flight::{Ended, Sent};
 
 /// What the target keeps for each request.
 #[derive(Default)]

@@ -20,7 +20,7 @@ use crate::dm::{
 };
 use crate::engine::{
     format::{samples::Samples, Refusal},
-    identical::{Place, Places, PIECE},
+    identity::identical::{Place, Places, PIECE},
 };
 use kernel::prelude::*;
 

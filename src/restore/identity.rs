@@ -19,9 +19,9 @@ use crate::engine::{
         superblock::Superblock,
         Refusal, BLOCK_SECTORS,
     },
-    identity::{Accepted, Differences, Exchange, Recorded},
+    identity::devices::{Accepted, Differences, Exchange, Recorded},
     maps::{Mode, Role},
-    settings::Features,
+    words::settings::Features,
 };
 use kernel::prelude::*;
 

@@ -2,7 +2,7 @@
 
 //! The engine's arrays, from the kernel's allocator.
 
-use crate::engine::storage::{NoMemory, Storage};
+use crate::engine::base::storage::{NoMemory, Storage};
 use kernel::{alloc::KVVec, prelude::*};
 
 /// Arrays that may be large: contiguous pages where there are some, else mapped together.

@@ -21,16 +21,16 @@ use crate::dm::{
     word_text, BlockDevice, Device, MappedName,
 };
 use crate::engine::{
-    checkpoint::{Checkpoint, Progress, Step},
+    record::checkpoint::{Checkpoint, Progress, Step},
     format::{
         bytes,
         layout::{BLANK_BLOCKS, JOURNAL_BLOCKS},
         superblock::Superblock,
         Block, Refusal, BLOCK, BLOCK_SECTORS,
     },
-    geometry::Geometry,
-    identical::Places,
-    load::{check_identity, NewMetadata},
+    base::geometry::Geometry,
+    identity::identical::Places,
+    record::load::{check_identity, NewMetadata},
     machine::MetadataMode,
     maps::Role,
 };

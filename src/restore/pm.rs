@@ -26,7 +26,7 @@ use super::core::{Core, Desk};
 use super::metadata;
 use crate::dm::{dm_err, dm_info, noio::NoIo, pm, shared::Ref, time::now_ns};
 use crate::engine::{
-    awake::Found, checkpoint::Checkpoint, format::superblock::Superblock, machine::MetadataMode,
+    record::awake::Found, record::checkpoint::Checkpoint, format::superblock::Superblock, machine::MetadataMode,
 };
 use kernel::{
     prelude::*,

@@ -6,11 +6,11 @@
 use super::core::Core;
 use crate::dm::{dm_err, dm_err_limited, dm_info, dm_warn, time::now_ns, BlockDevice};
 use crate::engine::{
-    copier::CopyResult,
+    copy::jobs::CopyResult,
     machine::{Errors, MetadataMode},
     maps::{Mode, Role},
-    notices::{Failing, Notice, Restored},
-    run::Run,
+    words::notices::{Failing, Notice, Restored},
+    base::run::Run,
 };
 use ::core::fmt;
 

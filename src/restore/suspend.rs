@@ -28,9 +28,9 @@ use crate::dm::{
     word_text,
 };
 use crate::engine::{
-    checkpoint::{Checkpoint, Purpose},
+    record::checkpoint::{Checkpoint, Purpose},
     format::BLOCK_SECTORS,
-    journal::{Commit, Written},
+    record::journal::{Commit, Written},
     machine::MetadataMode,
     maps::Mode,
 };

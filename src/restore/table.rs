@@ -13,12 +13,12 @@ use crate::dm::{
     BlockDevice, Device, Disks, Events, MappedDisk, MappedName, ReadOnlyDevice, Setup, TableId,
 };
 use crate::engine::{
-    cache::Cache,
+    sync::cache::Cache,
     format::{layout::Layout, superblock::Superblock, BLOCK},
-    geometry::{Geometry, MAX_EXTENTS},
-    line::{BadLine, Line},
+    base::geometry::{Geometry, MAX_EXTENTS},
+    words::table_line::{BadLine, Line},
     machine::{Engine, Shared},
-    settings::{Features, Settings},
+    words::settings::{Features, Settings},
 };
 use kernel::prelude::*;
 

@@ -20,15 +20,15 @@ use crate::dm::{
     BioList, Status,
 };
 use crate::engine::{
-    checkpoint::{Checkpoint, Purpose},
-    copier::CopyResult,
-    copying::{Background, CopyOutcome},
-    flushes::{FlushNeed, Settled},
+    record::checkpoint::{Checkpoint, Purpose},
+    copy::jobs::CopyResult,
+    copy::choose::{Background, CopyOutcome},
+    sync::flushes::{FlushNeed, Settled},
     format::BLOCK_SECTORS,
-    journal::{Commit, Written},
-    requests::Admission,
-    run::Run,
-    sent::{Sent, Taken},
+    record::journal::{Commit, Written},
+    request::admit::Admission,
+    base::run::Run,
+    request::in_flight::{Sent, Taken},
 };
 use kernel::prelude::*;
 
@@ -238,7 +238,7 @@ fn admit_one(core: &Ref<Core>, desk: &mut Desk, mut bio: Bio<Restore>) {
     }
 }
 
-/// Waits for those who are about to send first touches, see [`gather`](crate::engine::gather).
+/// Waits for those who are about to send first touches, see [`gather`](crate::engine::record::commit_delay).
 fn gather(core: &Ref<Core>, desk: &mut Desk) {
     desk.gather.released(now_ns());
     loop {

@@ -6,13 +6,13 @@
 use super::maps::{self, Blocks, OnDisk};
 use super::rig::Rig;
 use anyhow::{Context, Result};
+use dm_restore_engine::base::geometry::Geometry;
 use dm_restore_engine::format::event::Event;
 use dm_restore_engine::format::journal::{Place, Reader, Writer};
 use dm_restore_engine::format::layout::{Layout, JOURNAL_BLOCKS};
 use dm_restore_engine::format::superblock::Superblock;
 use dm_restore_engine::format::table::{self, Entry};
 use dm_restore_engine::format::{bytes, mapblock, Block, BLOCK};
-use dm_restore_engine::geometry::Geometry;
 use std::collections::BTreeMap;
 
 /// The metadata of a rig that is shut down.

@@ -5,14 +5,14 @@
 use super::disks::Part;
 use super::io::{Buffer, Device};
 use anyhow::{anyhow, Context, Result};
+use dm_restore_engine::base::geometry::Geometry;
+use dm_restore_engine::base::storage::Heap;
 use dm_restore_engine::format::{
     layout::Layout, superblock::Superblock, Block, Refusal, BLOCK, BLOCK_SECTORS,
 };
-use dm_restore_engine::geometry::Geometry;
 use dm_restore_engine::machine::{Engine, Shared};
 use dm_restore_engine::maps::Mode;
-use dm_restore_engine::settings::{Features, Settings};
-use dm_restore_engine::storage::Heap;
+use dm_restore_engine::words::settings::{Features, Settings};
 use std::collections::BTreeSet;
 
 /// What a metadata device says.

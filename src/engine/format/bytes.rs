@@ -5,8 +5,8 @@
 //! Out of range reads are zero and out of range writes are dropped: every place is a constant of
 //! the format, checked by the round trip tests, and the kernel must not panic over one.
 
-use super::super::checksum::crc32c;
 use super::{Block, BLOCK};
+use crate::engine::base::checksum::crc32c;
 
 /// Reads `N` bytes at `at`.
 pub fn get<const N: usize>(bytes: &[u8], at: usize) -> [u8; N] {

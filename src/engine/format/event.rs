@@ -2,8 +2,8 @@
 
 //! Events: what the journal says has happened. Runs are in extents.
 
-use super::super::run::Run;
 use super::bytes;
+use crate::engine::base::run::Run;
 
 /// An event on the device, in bytes.
 pub const EVENT: usize = 16;

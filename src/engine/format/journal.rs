@@ -117,8 +117,8 @@ impl<'a> Reader<'a> {
 
 #[cfg(test)]
 mod tests {
-    use super::super::super::run::Run;
     use super::*;
+    use crate::engine::base::run::Run;
     use proptest::prelude::*;
 
     fn event() -> impl Strategy<Value = Event> {

@@ -2,10 +2,10 @@
 
 //! A map block: 32256 bits of one map.
 
-use super::super::bitmap::WORD_BITS;
-use super::super::run::Run;
 use super::bytes;
 use super::{Block, BLOCK, HEADER};
+use crate::engine::base::run::Run;
+use crate::engine::maps::bitmap::WORD_BITS;
 
 const MAGIC: u32 = u32::from_le_bytes(*b"dRmp");
 const WORD: usize = 8;

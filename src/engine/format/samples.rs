@@ -6,10 +6,10 @@
 //! Three kinds: blocks of 4 KiB *spread* evenly, both *ends* (128 KiB each), and *places*, blocks
 //! that were chosen because source and clone differ there.
 
-use super::super::hash::xxh64;
-use super::super::run::Run;
 use super::bytes::{get_u32, get_u64, put_u32, put_u64};
 use super::{Block, BLOCK_SECTORS};
+use crate::engine::base::hash::xxh64;
+use crate::engine::base::run::Run;
 
 /// How many blocks are spread evenly.
 pub const SPREAD: usize = 32;
@@ -60,7 +60,7 @@ impl Item {
 }
 
 /// The sectors of a block of 4 KiB.
-pub(in super::super) fn sectors_of(block: u64) -> Run {
+pub(in crate::engine) fn sectors_of(block: u64) -> Run {
     Run::new(block.saturating_mul(BLOCK_SECTORS), BLOCK_SECTORS)
 }
 
@@ -307,7 +307,7 @@ impl Samples {
     }
 
     /// Puts places of the same device where those from number `from` on are.
-    pub(in super::super) fn replace_places(&mut self, from: usize, places: &Samples) {
+    pub(in crate::engine) fn replace_places(&mut self, from: usize, places: &Samples) {
         for (item, slot) in places.items().zip(from..PLACES) {
             if let Item::Place { block, .. } = item {
                 let hash = places.hash(item).unwrap_or(0);

@@ -5,12 +5,12 @@
 //! The two are written in turn, by generation; both are always intact, because a sector is
 //! written whole or not at all. So a bad one is damage, never a crash.
 
-use super::super::checksum::crc32c;
-use super::super::geometry::Geometry;
-use super::super::maps::Mode;
 use super::bytes::{self, get_u32, get_u64, put_u32, put_u64};
 use super::samples::{Samples, Unstable};
 use super::{Block, Refusal, BLOCK};
+use crate::engine::base::checksum::crc32c;
+use crate::engine::base::geometry::Geometry;
+use crate::engine::maps::Mode;
 
 const MAGIC: [u8; 16] = *b"dm-restore meta\n";
 const VERSION: u32 = 1;

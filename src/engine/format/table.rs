@@ -2,9 +2,9 @@
 
 //! The slot table: for each map block where its content is, and its checksum.
 
-use super::super::checksum::crc32c;
 use super::bytes;
 use super::{Block, BLOCK, HEADER};
+use crate::engine::base::checksum::crc32c;
 
 const MAGIC: u32 = u32::from_le_bytes(*b"dRtb");
 const ENTRY: usize = 8;

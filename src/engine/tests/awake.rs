@@ -3,17 +3,17 @@
 //! What may be gone on from behind a hibernation, and that the background rests before it.
 
 use super::*;
-use crate::cache::Cache;
-use crate::checkpoint::{Checkpoint, Step};
-use crate::copying::{Activity, Background};
-use crate::format::event::Event;
-use crate::format::journal::{Place, Writer};
-use crate::format::samples::Samples;
-use crate::format::BLOCK;
-use crate::maps::Role;
-use crate::restoring::Device;
-use crate::run::Run;
-use crate::sent::{Ended, Taken};
+use crate::engine::base::run::Run;
+use crate::engine::copy::choose::{Activity, Background};
+use crate::engine::format::event::Event;
+use crate::engine::format::journal::{Place, Writer};
+use crate::engine::format::samples::Samples;
+use crate::engine::format::BLOCK;
+use crate::engine::maps::Role;
+use crate::engine::record::checkpoint::{Checkpoint, Step};
+use crate::engine::request::in_flight::{Ended, Taken};
+use crate::engine::restoring::Device;
+use crate::engine::sync::cache::Cache;
 
 /// A device, and what is found on it when it was taken up once since.
 fn taken_up() -> (Device, Superblock) {
@@ -62,7 +62,7 @@ fn what_was_used_meanwhile_is_not() {
         |found| (found.activation, found.generation) = (0, 0),
         |found| found.tail += 1,
         |found| found.chain ^= 1,
-        |found| found.mode = crate::maps::Mode::Tracking,
+        |found| found.mode = crate::engine::maps::Mode::Tracking,
         |found| found.roles_swapped ^= true,
     ];
     for (i, change) in changes.iter().enumerate() {

@@ -3,16 +3,16 @@
 //! One volatile cache for metadata and source.
 
 use super::*;
-use crate::checkpoint::{Checkpoint, Purpose, Step};
-use crate::flushes::Settled;
-use crate::format::{Block, BLOCK};
-use crate::journal::{Commit, Written};
-use crate::maps::Role;
-use crate::plan::{Op, Request};
-use crate::requests::{Admission, Ticket};
-use crate::restoring::{Device, EXTENT};
-use crate::run::Run;
-use crate::sent::{Ended, Sent, Taken};
+use crate::engine::base::run::Run;
+use crate::engine::format::{Block, BLOCK};
+use crate::engine::maps::Role;
+use crate::engine::record::checkpoint::{Checkpoint, Purpose, Step};
+use crate::engine::record::journal::{Commit, Written};
+use crate::engine::request::admit::{Admission, Ticket};
+use crate::engine::request::in_flight::{Ended, Sent, Taken};
+use crate::engine::request::plan::{Op, Request};
+use crate::engine::restoring::{Device, EXTENT};
+use crate::engine::sync::flushes::Settled;
 
 fn restoring(cache: Cache) -> Device {
     let mut device = Device::restoring(0..4);

@@ -2,13 +2,13 @@
 
 //! Which success of a source flush is believed.
 
-use crate::flushes::Settled;
-use crate::maps::Role;
-use crate::plan::{Op, Request};
-use crate::requests::Admission;
-use crate::restoring::Device;
-use crate::run::Run;
-use crate::sent::{Ended, Sent, Taken};
+use crate::engine::base::run::Run;
+use crate::engine::maps::Role;
+use crate::engine::request::admit::Admission;
+use crate::engine::request::in_flight::{Ended, Sent, Taken};
+use crate::engine::request::plan::{Op, Request};
+use crate::engine::restoring::Device;
+use crate::engine::sync::flushes::Settled;
 
 /// The device may have dropped what it covers when the other one failed, and had nothing to flush then.
 #[test]

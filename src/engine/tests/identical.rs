@@ -74,7 +74,7 @@ proptest! {
     ) {
         let maps = maps(700 * extent, extent);
         let state = maps.state();
-        maps.set_state(crate::maps::State { roles_swapped: swapped, ..state });
+        maps.set_state(crate::engine::maps::State { roles_swapped: swapped, ..state });
         for extent in &touched {
             maps.set(Role::Cdm, Run::one(*extent));
         }

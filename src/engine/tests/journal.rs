@@ -4,9 +4,9 @@
 //! durable clear, in the journal as in memory.
 
 use super::*;
-use crate::format::{Refusal, BLOCK};
-use crate::restoring::{Device, EXTENTS};
-use crate::run::Run;
+use crate::engine::base::run::Run;
+use crate::engine::format::{Refusal, BLOCK};
+use crate::engine::restoring::{Device, EXTENTS};
 
 #[test]
 fn no_block_is_written_before_the_last_clear_is_covered() {

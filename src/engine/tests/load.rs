@@ -4,10 +4,10 @@
 //! damage.
 
 use super::*;
-use crate::checkpoint::{Checkpoint, Step};
-use crate::format::BLOCK;
-use crate::restoring::Device;
-use crate::storage::Heap;
+use crate::engine::base::storage::Heap;
+use crate::engine::format::BLOCK;
+use crate::engine::record::checkpoint::{Checkpoint, Step};
+use crate::engine::restoring::Device;
 
 const BAD: Block = [1; BLOCK];
 const ZEROS: Block = [0; BLOCK];
@@ -104,8 +104,8 @@ fn what_has_changed_in_memory_is_still_to_be_written() {
 /// A checkpoint writes each block that has a bit of the run.
 #[test]
 fn a_run_meets_the_blocks_from_its_first_extent_to_its_last() {
-    use crate::format::mapblock::{blocks_of, BITS_PER_BLOCK};
-    let run = |start, end| crate::run::Run::between(start, end);
+    use crate::engine::format::mapblock::{blocks_of, BITS_PER_BLOCK};
+    let run = |start, end| crate::engine::base::run::Run::between(start, end);
     assert_eq!(blocks_of(run(0, BITS_PER_BLOCK)), 0..1);
     assert_eq!(blocks_of(run(BITS_PER_BLOCK - 1, BITS_PER_BLOCK + 1)), 0..2);
     assert_eq!(blocks_of(run(BITS_PER_BLOCK, 3 * BITS_PER_BLOCK)), 1..3);

@@ -3,7 +3,7 @@
 //! Messages: each is known by its words, and what is wrong is named.
 
 use super::*;
-use crate::settings::Settings;
+use crate::engine::words::settings::Settings;
 
 fn parsed(line: &str) -> Result<Message<'_>, BadMessage<'_>> {
     let words: Vec<_> = line.split_whitespace().map(str::as_bytes).collect();

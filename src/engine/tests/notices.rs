@@ -3,9 +3,9 @@
 //! Everything that happens to a restore is noted once, with its figures.
 
 use super::*;
-use crate::copier::CopyResult;
-use crate::copying::Background;
-use crate::restoring::Device;
+use crate::engine::copy::choose::Background;
+use crate::engine::copy::jobs::CopyResult;
+use crate::engine::restoring::Device;
 
 const SECOND: u64 = 1_000_000_000;
 
@@ -54,7 +54,7 @@ fn a_finished_restore_says_what_was_copied_and_what_overwritten() {
     device.commit();
     let (run, cause) = (Run::one(2), Cause::Overwritten);
     assert!(device.engine.clears.reserve(1));
-    let clear = crate::clears::Clear { run, cause };
+    let clear = crate::engine::record::clears::Clear { run, cause };
     device.engine.cleared(&device.shared, clear);
     device.flush();
     device.commit();
@@ -72,7 +72,7 @@ fn what_a_failed_flush_has_undone_counts_when_it_is_restored_again() {
     let mut device = restoring();
     let (run, cause) = (Run::one(0), Cause::Overwritten);
     assert!(device.engine.clears.reserve(1));
-    let clear = crate::clears::Clear { run, cause };
+    let clear = crate::engine::record::clears::Clear { run, cause };
     device.engine.cleared(&device.shared, clear);
     device.engine.count_source_error();
     device.engine.flush_failed(&device.shared);

@@ -3,8 +3,8 @@
 //! The planner against a model that asks the behaviour table for every single sector.
 
 use super::*;
-use crate::maps::{Maps, Role, State};
-use crate::storage::{Heap, Storage};
+use crate::engine::base::storage::{Heap, Storage};
+use crate::engine::maps::{Maps, Role, State};
 use proptest::prelude::*;
 
 const LENGTH: u64 = 8 * 12 + 3; // the last extent is short

@@ -2,22 +2,22 @@
 
 //! A restore for unit tests, whose I/O always succeeds.
 
-use crate::checkpoint::Step;
-use crate::clears::{Cause, Clear};
-use crate::format::event::Event;
-use crate::format::journal::Reader;
-use crate::format::{Block, BLOCK};
-use crate::geometry::Geometry;
-use crate::journal::{Commit, Written};
-use crate::load::NewMetadata;
-use crate::machine::{Engine, Shared};
-use crate::maps::{Mode, Role};
-use crate::plan::{Op, Request};
-use crate::requests::Admission;
-use crate::run::Run;
-use crate::sent::Sent;
-use crate::settings::{Features, Settings};
-use crate::storage::Heap;
+use crate::engine::base::geometry::Geometry;
+use crate::engine::base::run::Run;
+use crate::engine::base::storage::Heap;
+use crate::engine::format::event::Event;
+use crate::engine::format::journal::Reader;
+use crate::engine::format::{Block, BLOCK};
+use crate::engine::machine::{Engine, Shared};
+use crate::engine::maps::{Mode, Role};
+use crate::engine::record::checkpoint::Step;
+use crate::engine::record::clears::{Cause, Clear};
+use crate::engine::record::journal::{Commit, Written};
+use crate::engine::record::load::NewMetadata;
+use crate::engine::request::admit::Admission;
+use crate::engine::request::in_flight::Sent;
+use crate::engine::request::plan::{Op, Request};
+use crate::engine::words::settings::{Features, Settings};
 
 /// Sectors in an extent.
 pub const EXTENT: u64 = 8;

@@ -3,10 +3,10 @@
 //! When requests to the metadata device are tried again.
 
 use super::*;
-use crate::checkpoint::{Checkpoint, Progress, Purpose, Step};
-use crate::format::{Block, BLOCK};
-use crate::restoring::Device;
-use crate::run::Run;
+use crate::engine::base::run::Run;
+use crate::engine::format::{Block, BLOCK};
+use crate::engine::record::checkpoint::{Checkpoint, Progress, Purpose, Step};
+use crate::engine::restoring::Device;
 
 /// When attempts are made, in milliseconds from the first, if each fails at once.
 fn attempts(patience: &Patience, since: u64) -> Vec<u64> {

@@ -80,11 +80,11 @@ fn what_was_not_read_is_not_compared() {
 fn blocks_that_end_with_their_own_checksum_are_told_apart() {
     let block = |byte: u8| {
         let mut block = [byte; 64].to_vec();
-        let crc = crate::checksum::crc32c(0, &block);
+        let crc = crate::engine::base::checksum::crc32c(0, &block);
         block.extend(crc.to_le_bytes());
         block
     };
-    let whole = |byte| crate::checksum::crc32c(0, &block(byte));
+    let whole = |byte| crate::engine::base::checksum::crc32c(0, &block(byte));
     assert_eq!(whole(1), whole(2));
     let sample = |byte| {
         let mut samples = Samples::default();

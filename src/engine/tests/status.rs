@@ -2,11 +2,11 @@
 
 //! What a volume is known by.
 
-use crate::format::superblock::Superblock;
-use crate::geometry::Geometry;
-use crate::machine::Engine;
-use crate::settings::{Features, Settings};
-use crate::storage::Heap;
+use crate::engine::base::geometry::Geometry;
+use crate::engine::base::storage::Heap;
+use crate::engine::format::superblock::Superblock;
+use crate::engine::machine::Engine;
+use crate::engine::words::settings::{Features, Settings};
 
 fn identity(engine: &Engine<Heap>) -> String {
     let mut out = String::new();

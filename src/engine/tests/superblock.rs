@@ -3,8 +3,8 @@
 //! Superblocks: round trip, damage, and the choice between the two.
 
 use super::*;
-use crate::format::samples::{Item, Places, Wanted};
-use crate::format::BLOCK;
+use crate::engine::format::samples::{Item, Places, Wanted};
+use crate::engine::format::BLOCK;
 use proptest::prelude::*;
 
 fn superblock(generation: u64) -> Superblock {

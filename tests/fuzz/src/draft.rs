@@ -6,6 +6,7 @@
 use crate::image::Image;
 use crate::superblock::seal;
 use arbitrary::Arbitrary;
+use dm_restore_engine::base::run::Run;
 use dm_restore_engine::format::event::Event;
 use dm_restore_engine::format::journal::{Place, Reader, Writer};
 use dm_restore_engine::format::layout::{Layout, JOURNAL_BLOCKS};
@@ -14,7 +15,6 @@ use dm_restore_engine::format::superblock::Superblock;
 use dm_restore_engine::format::table::{self, Entry, ENTRIES_PER_BLOCK};
 use dm_restore_engine::format::{bytes, Block, BLOCK};
 use dm_restore_engine::maps::Mode;
-use dm_restore_engine::run::Run;
 use std::rc::Rc;
 
 const SECTOR: usize = 512;

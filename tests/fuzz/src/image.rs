@@ -2,15 +2,15 @@
 
 //! A whole metadata device, and how the target loads one.
 
-use dm_restore_engine::cache::Cache;
+use dm_restore_engine::base::geometry::Geometry;
+use dm_restore_engine::base::storage::Heap;
 use dm_restore_engine::format::layout::{JOURNAL_BLOCKS, SUPERBLOCKS};
 use dm_restore_engine::format::superblock::Superblock;
 use dm_restore_engine::format::{Block, Refusal, BLOCK, BLOCK_SECTORS};
-use dm_restore_engine::geometry::Geometry;
-use dm_restore_engine::load::check_identity;
 use dm_restore_engine::machine::{Engine, Shared};
-use dm_restore_engine::settings::{Features, Settings};
-use dm_restore_engine::storage::Heap;
+use dm_restore_engine::record::load::check_identity;
+use dm_restore_engine::sync::cache::Cache;
+use dm_restore_engine::words::settings::{Features, Settings};
 use std::rc::Rc;
 
 /// The blocks of a metadata device, as many as the geometry asks for.

@@ -11,8 +11,8 @@ use crate::image::Image;
 use crate::machine::{Machine, Meanwhile, Step};
 use crate::seeds::Random;
 use arbitrary::{Arbitrary, Result, Unstructured};
-use dm_restore_engine::geometry::Geometry;
-use dm_restore_engine::settings::Settings;
+use dm_restore_engine::base::geometry::Geometry;
+use dm_restore_engine::words::settings::Settings;
 
 /// Most steps of an input; bounds its time.
 const MOST_STEPS: usize = 100;

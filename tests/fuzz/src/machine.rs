@@ -6,23 +6,23 @@
 
 use crate::image::{unloaded, Image, Loaded};
 use arbitrary::Arbitrary;
-use dm_restore_engine::checkpoint::{self, Checkpoint, Purpose};
-use dm_restore_engine::copier::{Copy, CopyResult, BACKGROUND_JOBS, URGENT_JOBS};
-use dm_restore_engine::copying::{Background, CopyOutcome};
-use dm_restore_engine::flushes::{FlushNeed, Settled};
+use dm_restore_engine::base::geometry::Geometry;
+use dm_restore_engine::base::run::Run;
+use dm_restore_engine::base::storage::Heap;
+use dm_restore_engine::copy::choose::{Background, CopyOutcome};
+use dm_restore_engine::copy::jobs::{Copy, CopyResult, BACKGROUND_JOBS, URGENT_JOBS};
 use dm_restore_engine::format::samples::Samples;
 use dm_restore_engine::format::{Block, BLOCK};
-use dm_restore_engine::geometry::Geometry;
-use dm_restore_engine::journal::{Commit, Written};
-use dm_restore_engine::load::NewMetadata;
 use dm_restore_engine::machine::{Engine, MetadataMode, Shared};
 use dm_restore_engine::maps::{Mode, Role};
-use dm_restore_engine::plan::{plan, Op, Request, Route};
-use dm_restore_engine::requests::Admission;
-use dm_restore_engine::run::Run;
-use dm_restore_engine::sent::{Ended, Sent, Taken};
-use dm_restore_engine::settings::Settings;
-use dm_restore_engine::storage::Heap;
+use dm_restore_engine::record::checkpoint::{self, Checkpoint, Purpose};
+use dm_restore_engine::record::journal::{Commit, Written};
+use dm_restore_engine::record::load::NewMetadata;
+use dm_restore_engine::request::admit::Admission;
+use dm_restore_engine::request::in_flight::{Ended, Sent, Taken};
+use dm_restore_engine::request::plan::{plan, Op, Request, Route};
+use dm_restore_engine::sync::flushes::{FlushNeed, Settled};
+use dm_restore_engine::words::settings::Settings;
 use std::rc::Rc;
 
 /// More rounds than this mean that somebody waits for ever.

@@ -5,12 +5,12 @@
 
 use crate::image::unloaded;
 use arbitrary::{Arbitrary, Result, Unstructured};
+use dm_restore_engine::base::geometry::Geometry;
 use dm_restore_engine::format::samples::{Samples, Unstable};
 use dm_restore_engine::format::superblock::Superblock;
 use dm_restore_engine::format::{bytes, mapblock, table, Block, Refusal, BLOCK};
-use dm_restore_engine::geometry::Geometry;
 use dm_restore_engine::maps::{Mode, Role};
-use dm_restore_engine::settings::Settings;
+use dm_restore_engine::words::settings::Settings;
 
 const EXTENT_SECTORS: u64 = 8;
 /// Two map blocks and a part of a third.

@@ -5,8 +5,8 @@
 //! Input: lines, each a message, sent one after the other to one table line.
 
 use crate::words::split;
-use dm_restore_engine::message::{BadMessage, Message};
-use dm_restore_engine::settings::{self, Features, Settings};
+use dm_restore_engine::words::message::{BadMessage, Message};
+use dm_restore_engine::words::settings::{self, Features, Settings};
 
 /// Takes an input.
 pub fn run(data: &[u8]) {

@@ -4,10 +4,10 @@
 //!
 //! Input: a byte of flags, then up to two sectors.
 
+use dm_restore_engine::base::geometry::{Geometry, MAX_EXTENTS};
 use dm_restore_engine::format::layout::Layout;
 use dm_restore_engine::format::superblock::Superblock;
 use dm_restore_engine::format::{bytes, Block, BLOCK, BLOCK_SECTORS};
-use dm_restore_engine::geometry::{Geometry, MAX_EXTENTS};
 
 /// What a superblock takes up: one sector.
 pub const SECTOR: usize = 512;

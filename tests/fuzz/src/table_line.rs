@@ -5,11 +5,13 @@
 //! Input: the length, eight bytes, little-endian; then the words.
 
 use crate::words::split;
+use dm_restore_engine::base::geometry::{
+    Geometry, MAX_EXTENTS, MAX_EXTENT_SECTORS, MIN_EXTENT_SECTORS,
+};
+use dm_restore_engine::base::run::Run;
 use dm_restore_engine::format::layout::Layout;
-use dm_restore_engine::geometry::{Geometry, MAX_EXTENTS, MAX_EXTENT_SECTORS, MIN_EXTENT_SECTORS};
-use dm_restore_engine::line::{BadLine, Line};
-use dm_restore_engine::run::Run;
-use dm_restore_engine::settings::Features;
+use dm_restore_engine::words::settings::Features;
+use dm_restore_engine::words::table_line::{BadLine, Line};
 
 /// Takes an input.
 pub fn run(data: &[u8]) {

@@ -8,9 +8,9 @@ use std::collections::BTreeSet;
 /// Files whose C strings are reasons of refusals.
 const REASONS: [&str; 7] = [
     include_str!("../../../src/engine/format/mod.rs"),
-    include_str!("../../../src/engine/geometry.rs"),
-    include_str!("../../../src/engine/line.rs"),
-    include_str!("../../../src/engine/settings.rs"),
+    include_str!("../../../src/engine/base/geometry.rs"),
+    include_str!("../../../src/engine/words/table_line.rs"),
+    include_str!("../../../src/engine/words/settings.rs"),
     include_str!("../../../src/restore/metadata.rs"),
     include_str!("../../../src/restore/roles.rs"),
     include_str!("../../../src/restore/table.rs"),

@@ -4,10 +4,10 @@
 
 use super::trial;
 use anyhow::{ensure, Context, Result};
+use dm_restore_engine::base::run::Run;
 use dm_restore_engine::format::event::Event;
 use dm_restore_engine::format::{bytes, BLOCK};
 use dm_restore_engine::maps::Mode;
-use dm_restore_engine::run::Run;
 use dm_restore_tests::disks::{self, Blocks};
 use dm_restore_tests::forge::Forge;
 use dm_restore_tests::refusal::Reasons;

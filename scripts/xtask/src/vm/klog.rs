@@ -124,7 +124,7 @@ mod tests {
             "rcu: INFO: rcu_preempt self-detected stall on CPU",
             "rcu: INFO: rcu_preempt detected stalls on CPUs/tasks:",
             "list_add corruption. next->prev should be prev, but was 0: kernel BUG at lib/list.c:1!",
-            "rust_kernel: panicked at src/engine/maps.rs:1:2:",
+            "rust_kernel: panicked at src/engine/maps/mod.rs:1:2:",
             "refcount_t: underflow; use-after-free.",
         ];
         for report in reports {

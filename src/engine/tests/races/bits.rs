@@ -5,13 +5,13 @@
 
 use super::atomic::{AtomicU64, Without};
 use super::{fails, holds, request, restoring, route, spawn, Engine, Shared};
-use crate::clears::{Cause, Clear};
-use crate::format::BLOCK;
-use crate::journal::{Commit, Written};
-use crate::maps::{Mode, Role, View};
-use crate::plan::{plan, Op, Route};
-use crate::requests::{Admission, Ticket};
-use crate::run::Run;
+use crate::engine::base::run::Run;
+use crate::engine::format::BLOCK;
+use crate::engine::maps::{Mode, Role, View};
+use crate::engine::record::clears::{Cause, Clear};
+use crate::engine::record::journal::{Commit, Written};
+use crate::engine::request::admit::{Admission, Ticket};
+use crate::engine::request::plan::{plan, Op, Route};
 use loom::sync::Arc;
 use std::sync::atomic::Ordering::Relaxed;
 

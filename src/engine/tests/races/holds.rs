@@ -5,12 +5,12 @@
 
 use super::atomic::{AtomicU64, Without};
 use super::{fails, request, restoring, route, spawn, Engine, Shared};
-use crate::copier::{Copy, CopyResult};
-use crate::copying::Background;
-use crate::maps::Role;
-use crate::plan::{Op, Route};
-use crate::requests::{Admission, Ticket};
-use crate::run::Run;
+use crate::engine::base::run::Run;
+use crate::engine::copy::choose::Background;
+use crate::engine::copy::jobs::{Copy, CopyResult};
+use crate::engine::maps::Role;
+use crate::engine::request::admit::{Admission, Ticket};
+use crate::engine::request::plan::{Op, Route};
 use loom::sync::{Arc, Mutex};
 use std::sync::atomic::Ordering::Relaxed;
 

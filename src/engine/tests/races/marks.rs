@@ -5,13 +5,13 @@
 
 use super::atomic::{AtomicU64, Without};
 use super::{fails, holds, request, restoring, route, spawn, Engine, Shared};
-use crate::clears::{Cause, Clear};
-use crate::format::BLOCK;
-use crate::journal::{Commit, Written};
-use crate::machine::SyncPoint;
-use crate::maps::Role;
-use crate::plan::{Op, Route};
-use crate::run::Run;
+use crate::engine::base::run::Run;
+use crate::engine::format::BLOCK;
+use crate::engine::machine::SyncPoint;
+use crate::engine::maps::Role;
+use crate::engine::record::clears::{Cause, Clear};
+use crate::engine::record::journal::{Commit, Written};
+use crate::engine::request::plan::{Op, Route};
 // The test's own: nothing is ever taken away from it.
 use loom::sync::atomic::AtomicU64 as Flag;
 use loom::sync::Arc;

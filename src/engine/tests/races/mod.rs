@@ -35,14 +35,14 @@ pub use harness::*;
 #[cfg(test)]
 mod harness {
     use super::atomic::{enter, without, Without};
-    use crate::geometry::Geometry;
-    use crate::load::NewMetadata;
-    use crate::machine;
-    use crate::maps::{Mode, Role};
-    use crate::plan::{plan, Op, Request, Route};
-    use crate::run::Run;
-    use crate::settings::{Features, Settings};
-    use crate::storage::Heap;
+    use crate::engine::base::geometry::Geometry;
+    use crate::engine::base::run::Run;
+    use crate::engine::base::storage::Heap;
+    use crate::engine::machine;
+    use crate::engine::maps::{Mode, Role};
+    use crate::engine::record::load::NewMetadata;
+    use crate::engine::request::plan::{plan, Op, Request, Route};
+    use crate::engine::words::settings::{Features, Settings};
     use loom::thread::JoinHandle;
     use std::panic::{catch_unwind, AssertUnwindSafe};
 

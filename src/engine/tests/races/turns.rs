@@ -5,11 +5,11 @@
 
 use super::atomic::Without;
 use super::{fails, holds, restoring, spawn, Shared};
-use crate::clears::{Cause, Clear};
-use crate::plan::Op;
-use crate::run::Run;
-use crate::sent::{Ended, Sent};
-use crate::turns::Turn;
+use crate::engine::base::run::Run;
+use crate::engine::record::clears::{Cause, Clear};
+use crate::engine::request::in_flight::{Ended, Sent};
+use crate::engine::request::plan::Op;
+use crate::engine::sync::flush_epochs::Turn;
 use loom::sync::Arc;
 
 const FIRST: Run = Run::one(0);

@@ -5,11 +5,11 @@
 use super::disk::{CloneDisk, DataDisk, Stamp};
 use super::promise::{Holds, Promise};
 use super::world::World;
-use crate::geometry::Geometry;
-use crate::machine::Shared;
-use crate::maps::Mode;
-use crate::run::Run;
-use crate::storage::Heap;
+use crate::engine::base::geometry::Geometry;
+use crate::engine::base::run::Run;
+use crate::engine::base::storage::Heap;
+use crate::engine::machine::Shared;
+use crate::engine::maps::Mode;
 
 /// The mapped device, as whoever reads it sees it.
 pub struct Mapped<'a> {

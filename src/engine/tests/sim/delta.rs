@@ -3,11 +3,11 @@
 //! What the bits may be, from the host's requests alone, and what may be copied.
 
 use super::promise::{Holds, Promise};
-use crate::geometry::Geometry;
-use crate::machine::Shared;
-use crate::maps::{Mode, Role};
-use crate::run::Run;
-use crate::storage::Heap;
+use crate::engine::base::geometry::Geometry;
+use crate::engine::base::run::Run;
+use crate::engine::base::storage::Heap;
+use crate::engine::machine::Shared;
+use crate::engine::maps::{Mode, Role};
 
 /// What the bits may be, from the host's requests alone, and what may be copied.
 #[derive(Hash)]

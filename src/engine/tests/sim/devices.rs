@@ -6,10 +6,10 @@ use super::disk::{Fate, Stamp};
 use super::oracle::is_discard;
 use super::promise::Broken;
 use super::world::World;
-use crate::copier::{Copy, CopyResult};
-use crate::format::Block;
-use crate::run::Run;
-use crate::sent::Sent;
+use crate::engine::base::run::Run;
+use crate::engine::copy::jobs::{Copy, CopyResult};
+use crate::engine::format::Block;
+use crate::engine::request::in_flight::Sent;
 use std::fmt;
 use std::rc::Rc;
 

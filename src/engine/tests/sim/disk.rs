@@ -7,8 +7,8 @@
 //! durable by itself.
 
 use super::rng::Rng;
-use crate::format::{Block, BLOCK};
-use crate::run::Run;
+use crate::engine::base::run::Run;
+use crate::engine::format::{Block, BLOCK};
 use std::rc::Rc;
 
 /// What a sector of source or clone holds: the number of the request that wrote it.

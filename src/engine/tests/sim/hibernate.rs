@@ -7,12 +7,12 @@ use super::devices::{Op, OpKind};
 use super::meta::{self, Loaded, Running};
 use super::promise::{Promise, Stop};
 use super::world::World;
-use crate::awake::Found;
-use crate::checkpoint::Checkpoint;
-use crate::format::superblock::Superblock;
-use crate::format::BLOCK;
-use crate::journal::Commit;
-use crate::run::Run;
+use crate::engine::base::run::Run;
+use crate::engine::format::superblock::Superblock;
+use crate::engine::format::BLOCK;
+use crate::engine::record::awake::Found;
+use crate::engine::record::checkpoint::Checkpoint;
+use crate::engine::record::journal::Commit;
 use std::rc::Rc;
 
 impl World {

@@ -8,11 +8,11 @@ use super::disk::Stamp;
 use super::oracle;
 use super::promise::{Broken, Promise, Stop};
 use super::world::World;
-use crate::flushes::Settled;
-use crate::machine::MetadataMode;
-use crate::plan::{plan, Op as HostOp, Request as Planned, Route};
-use crate::run::Run;
-use crate::sent::{Ended, Sent, Taken};
+use crate::engine::base::run::Run;
+use crate::engine::machine::MetadataMode;
+use crate::engine::request::in_flight::{Ended, Sent, Taken};
+use crate::engine::request::plan::{plan, Op as HostOp, Request as Planned, Route};
+use crate::engine::sync::flushes::Settled;
 
 /// A request of the host. A flush has no sectors.
 pub struct Request {

@@ -14,12 +14,12 @@ use super::meta::Loaded;
 use super::oracle::is_discard;
 use super::promise::{Holds, Promise, Stop};
 use super::world::World;
-use crate::format::samples::{Item, Places, Samples, Wanted, ENDS};
-use crate::format::Refusal;
-use crate::identity::{Accepted, Exchange, Recorded};
-use crate::maps::{Mode, Role};
-use crate::run::Run;
-use crate::settings::Features;
+use crate::engine::base::run::Run;
+use crate::engine::format::samples::{Item, Places, Samples, Wanted, ENDS};
+use crate::engine::format::Refusal;
+use crate::engine::identity::devices::{Accepted, Exchange, Recorded};
+use crate::engine::maps::{Mode, Role};
+use crate::engine::words::settings::Features;
 
 /// What the simulation itself knows of the source's samples.
 #[derive(Clone, Copy, Debug)]

@@ -8,17 +8,17 @@ use super::identity::Promised;
 use super::params::Params;
 use super::promise::Stop;
 use super::world::World;
-use crate::cache::{Cache, MetadataFlush};
-use crate::checkpoint::{Checkpoint, Progress, Step};
-use crate::format::bytes::is_zero;
-use crate::format::layout::{BLANK_BLOCKS, JOURNAL_BLOCKS, SUPERBLOCKS};
-use crate::format::superblock::Superblock;
-use crate::format::{Block, Refusal, BLOCK};
-use crate::geometry::Geometry;
-use crate::load::{check_identity, NewMetadata};
-use crate::machine::{Engine, MetadataMode, Shared};
-use crate::settings::{Features, Settings};
-use crate::storage::Heap;
+use crate::engine::base::geometry::Geometry;
+use crate::engine::base::storage::Heap;
+use crate::engine::format::bytes::is_zero;
+use crate::engine::format::layout::{BLANK_BLOCKS, JOURNAL_BLOCKS, SUPERBLOCKS};
+use crate::engine::format::superblock::Superblock;
+use crate::engine::format::{Block, Refusal, BLOCK};
+use crate::engine::machine::{Engine, MetadataMode, Shared};
+use crate::engine::record::checkpoint::{Checkpoint, Progress, Step};
+use crate::engine::record::load::{check_identity, NewMetadata};
+use crate::engine::sync::cache::{Cache, MetadataFlush};
+use crate::engine::words::settings::{Features, Settings};
 use std::rc::Rc;
 
 /// A checkpoint under way.

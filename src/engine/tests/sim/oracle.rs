@@ -11,7 +11,7 @@
 
 use super::disk::Stamp;
 use super::promise::{Holds, Promise};
-use crate::run::Run;
+use crate::engine::base::run::Run;
 use std::hash::{Hash, Hasher};
 
 /// Marks the stamp of a discard: after it the sector may hold anything.

@@ -3,8 +3,8 @@
 //! What one life is like.
 
 use super::rng::Rng;
-use crate::cache::Cache;
-use crate::run::Run;
+use crate::engine::base::run::Run;
+use crate::engine::sync::cache::Cache;
 
 /// How often requests fail, per thousand.
 #[derive(Clone, Copy, Debug, Default)]

@@ -8,10 +8,10 @@ use super::meta::{self, Running};
 use super::params::Faults;
 use super::promise::{Holds, Promise, Stop};
 use super::world::World;
-use crate::checkpoint::{Checkpoint, Purpose};
-use crate::identical::Places;
-use crate::maps::{Mode, Role};
-use crate::sent::Sent;
+use crate::engine::identity::identical::Places;
+use crate::engine::maps::{Mode, Role};
+use crate::engine::record::checkpoint::{Checkpoint, Purpose};
+use crate::engine::request::in_flight::Sent;
 
 /// More rounds than this mean that somebody waits for ever.
 const PATIENCE: u32 = 20_000;

@@ -6,15 +6,15 @@ use super::devices::{Op, OpKind};
 use super::meta::{Running, Stepped};
 use super::promise::Stop;
 use super::world::World;
-use crate::cache::Cache;
-use crate::checkpoint::{Checkpoint, Purpose};
-use crate::copier::{Copy, CopyResult};
-use crate::copying::{Background, CopyOutcome};
-use crate::flushes::FlushNeed;
-use crate::format::BLOCK;
-use crate::journal::{Commit, Written};
-use crate::requests::Admission;
-use crate::sent::Sent;
+use crate::engine::copy::choose::{Background, CopyOutcome};
+use crate::engine::copy::jobs::{Copy, CopyResult};
+use crate::engine::format::BLOCK;
+use crate::engine::record::checkpoint::{Checkpoint, Purpose};
+use crate::engine::record::journal::{Commit, Written};
+use crate::engine::request::admit::Admission;
+use crate::engine::request::in_flight::Sent;
+use crate::engine::sync::cache::Cache;
+use crate::engine::sync::flushes::FlushNeed;
 use std::rc::Rc;
 
 impl World {

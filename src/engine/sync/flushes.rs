@@ -1,0 +1,227 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! Source flushes: the host's and the target's own.
+//!
+//! A clear may go to the journal when a flush that was submitted after its data had completed has
+//! succeeded. The host's flushes serve; when the host sends none, the target flushes by itself, so
+//! that clears which are not durable stay few and young.
+
+use crate::engine::base::storage::Storage;
+use crate::engine::machine::{Engine, MetadataMode, Shared, SyncPoint};
+use crate::engine::maps::{Mode, Role};
+use crate::engine::record::clears::MAX_CLEARS;
+use crate::engine::words::notices::Failing;
+
+/// A clear waits at most so long for a flush, in nanoseconds.
+const OLDEST: u64 = 1_000_000_000;
+
+/// The longest pause after source flushes that failed.
+const LONGEST_PAUSE: u64 = 30_000_000_000;
+
+/// Whether the target has to flush the source by itself.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum FlushNeed {
+    /// No.
+    None,
+    /// At this time, if nothing else has until then.
+    At(u64),
+    /// Now.
+    Now,
+}
+
+/// How a flush or a FUA write stands.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Settled {
+    /// Everything it waited for is durable.
+    Durable,
+    /// Not yet.
+    Waiting,
+    /// It fails: a source flush was lost, or nothing can be recorded any more.
+    Failed,
+}
+
+/// What a failed flush has undone.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(in crate::engine) enum Undone {
+    /// Nothing.
+    Nothing,
+    /// Copies that the host has not written to.
+    Copied,
+    /// What the host may have written to, or is writing to: it is copied over.
+    Written,
+}
+
+impl<S: Storage> Engine<S> {
+    /// A source flush that noted `point` when it was submitted has succeeded. Returns the point with
+    /// the batch that it is believed with.
+    pub(in crate::engine) fn flush_succeeded(
+        &mut self,
+        shared: &Shared<S>,
+        point: SyncPoint,
+    ) -> SyncPoint {
+        let batch = self.successes.add(point.mark);
+        self.believe(shared);
+        SyncPoint { batch, ..point }
+    }
+
+    /// A FUA write has succeeded: it covers nothing but its own data. Returns its point with the batch
+    /// that it is believed with.
+    pub(in crate::engine) fn fua_succeeded(
+        &mut self,
+        shared: &Shared<S>,
+        point: SyncPoint,
+    ) -> SyncPoint {
+        let batch = self.successes.add_fua();
+        self.believe(shared);
+        SyncPoint { batch, ..point }
+    }
+
+    /// Takes what successful flushes have covered, as far as they can be believed now.
+    pub(in crate::engine) fn believe(&mut self, shared: &Shared<S>) {
+        // In this order: whoever finds that the old ones have ended finds each of their failures noted.
+        while self.successes.any() && shared.turns.old_ended() && !shared.has_untaken_failure() {
+            if let Some(mark) = self.successes.believe(&shared.turns) {
+                self.flushed(shared, mark);
+            }
+        }
+    }
+
+    /// All clears up to number `mark` are covered.
+    fn flushed(&mut self, shared: &Shared<S>, mark: u64) {
+        let was_stalled = self.is_stalled();
+        self.clears.flushed(mark);
+        self.flush_pace.succeeded();
+        self.note_stall(shared, was_stalled);
+    }
+
+    /// A source flush has failed, the host's or the target's own, or a FUA write, which may be a
+    /// flush too. What it should have covered is copied again; what is under way may have lost a part
+    /// of its data, so copies begin anew, and reads and writes fail. The host's next flush fails in
+    /// any case: the device may have dropped what it had acknowledged since this one was sent.
+    pub(in crate::engine) fn flush_failed(&mut self, shared: &Shared<S>) {
+        let was_stalled = self.is_stalled();
+        self.failing = Failing::Flush;
+        self.cache_lost();
+        self.pause_flushes();
+        self.undo(shared);
+        self.note_stall(shared, was_stalled);
+        shared.count_loss();
+        shared.take_failed_flush();
+        self.believe(shared);
+    }
+
+    /// If anything waits for a flush, no more is copied before one succeeds: it would be for nothing.
+    fn pause_flushes(&mut self) {
+        self.flush_pace.failed();
+        self.flush_pace.stalled |= self.clears.completed() > self.clears.covered();
+    }
+
+    /// What no flush has covered is copied again.
+    pub(in crate::engine) fn undo(&mut self, shared: &Shared<S>) -> Undone {
+        self.copier.flush_failed();
+        let mut undone = Undone::Nothing;
+        self.clears.flush_failed(|run| {
+            // Before the host writes to an extent that is restored, it is marked.
+            undone = undone.max(match shared.maps.view().prm.next_set(run) {
+                Some(_) => Undone::Written,
+                None if run.is_empty() => Undone::Nothing,
+                None => Undone::Copied,
+            });
+            shared.maps.set(Role::Cdm, run);
+        });
+        undone
+    }
+
+    /// How a flush or FUA write that waits for `point` stands. `is_flush`: it tells the host of
+    /// everything that was lost before it was submitted, not only of what was lost since. A FUA write
+    /// tells of failed flushes once more: it may have come with one.
+    pub(in crate::engine) fn settle_at(
+        &mut self,
+        shared: &Shared<S>,
+        point: SyncPoint,
+        is_flush: bool,
+    ) -> Settled {
+        if shared.has_untaken_failure() || !self.successes.is_believed(point.batch) {
+            return Settled::Waiting;
+        }
+        let untold = !is_flush && shared.take_untold(point);
+        // One that was submitted before the loss says nothing about writes that were acknowledged
+        // between the two: then the next flush fails as well.
+        if untold || shared.lost_since(point.losses) {
+            return Settled::Failed;
+        }
+        if is_flush && (shared.take_unreported() || point.unreported) {
+            return Settled::Failed;
+        }
+        if self.clears.durable() >= point.mark {
+            Settled::Durable
+        } else if self.metadata_mode == MetadataMode::ReadWrite {
+            Settled::Waiting
+        } else {
+            Settled::Failed
+        }
+    }
+
+    /// Whether a source flush of the target's own is due. `waited_for`: a FUA write waits for it.
+    pub fn flush_need(&mut self, shared: &Shared<S>, now: u64, waited_for: bool) -> FlushNeed {
+        let (completed, covered) = (self.clears.completed(), self.clears.covered());
+        let uncovered = completed.saturating_sub(covered);
+        if self.flush_pace.covered != covered || !self.flush_pace.any {
+            self.flush_pace.covered = covered;
+            self.flush_pace.since = now;
+        }
+        self.flush_pace.any = uncovered > 0;
+        if uncovered == 0 || self.metadata_mode != MetadataMode::ReadWrite {
+            return FlushNeed::None;
+        }
+        let last = shared.maps.state().mode == Mode::Restoring && shared.maps.count(Role::Cdm) == 0;
+        let due = if waited_for || last || uncovered >= MAX_CLEARS / 4 {
+            now
+        } else {
+            self.flush_pace.since.saturating_add(OLDEST)
+        };
+        // After a failure not before the pause is over, however urgent.
+        let due = due.max(self.flush_pace.not_before);
+        if now < due {
+            return FlushNeed::At(due);
+        }
+        self.flush_pace.not_before = now.saturating_add(self.flush_pace.pause);
+        FlushNeed::Now
+    }
+}
+
+/// When the target flushes by itself. Times in nanoseconds.
+#[derive(Debug, Default)]
+pub struct FlushPace {
+    /// Number of clears that were covered when it was looked at last.
+    covered: u64,
+    /// Whether there were clears then that no flush had covered, and since when.
+    any: bool,
+    since: u64,
+    /// How long to wait from one flush to the next: nothing, unless flushes fail.
+    pause: u64,
+    not_before: u64,
+    /// One has failed that something waited for, and none has succeeded since.
+    stalled: bool,
+}
+
+impl FlushPace {
+    fn succeeded(&mut self) {
+        self.pause = 0;
+        self.not_before = 0;
+        self.stalled = false;
+    }
+
+    /// Whether what was copied waits for a flush, and flushes fail.
+    pub(in crate::engine) fn is_stalled(&self) -> bool {
+        self.stalled
+    }
+
+    fn failed(&mut self) {
+        self.pause = self.pause.saturating_mul(2).clamp(OLDEST, LONGEST_PAUSE);
+    }
+}
+
+#[cfg(test)]
+#[path = "../tests/flushes.rs"]
+mod tests;
