@@ -27,6 +27,7 @@ pub mod format;
 pub mod identity;
 pub mod machine;
 pub mod maps;
+mod notes;
 #[cfg(loom)]
 #[path = "tests/races/mod.rs"]
 mod races;
@@ -35,6 +36,7 @@ pub mod request;
 #[cfg(test)]
 #[path = "tests/restoring.rs"]
 mod restoring;
+pub mod shared;
 #[cfg(not(MODULE))]
 #[cfg(any(test, feature = "sim"))]
 #[path = "tests/sim/mod.rs"]

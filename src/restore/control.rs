@@ -10,10 +10,10 @@ use crate::dm::{
     BlockDevice, Cached,
 };
 use crate::engine::{
-    machine::MetadataMode,
     maps::Mode,
-    words::message::{BadMessage, Message},
     record::begin::CannotBegin,
+    record::metadata_mode::MetadataMode,
+    words::message::{BadMessage, Message},
 };
 use kernel::prelude::*;
 

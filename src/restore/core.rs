@@ -33,15 +33,16 @@ use crate::dm::{
     MappedName, ReadOnlyDevice, TableId, Target,
 };
 use crate::engine::{
-    record::checkpoint::Checkpoint,
     copy::jobs::{CopyResult, BACKGROUND_JOBS, URGENT_JOBS},
     format::layout::Layout,
+    machine::Engine,
+    record::attempts::Notice,
+    record::checkpoint::Checkpoint,
     record::commit_delay::Gather,
-    words::table_line::Line,
-    machine::{Engine, Shared},
-    record::retry::Notice,
     request::in_flight::Sent,
+    shared::Shared,
     words::settings::Features,
+    words::table_line::Line,
 };
 use ::core::fmt;
 use kernel::{

@@ -12,10 +12,10 @@ use crate::dm::shared::Owner;
 use crate::dm::{
     dm_warn_limited, pm, time::now_ns, EndBio, EndVerdict, MapBio, Op, Status, Verdict,
 };
-use crate::engine::request::plan::{self, plan, Plan, Request, Route};
-use crate::engine::copy::host_latency::Sample;
 use crate::engine::base::run::Run;
+use crate::engine::copy::host_latency::Sample;
 use crate::engine::request::in_flight::{Ended, Sent};
+use crate::engine::request::plan::{self, plan, Plan, Request, Route};
 
 /// What the target keeps for each request.
 #[derive(Default)]
@@ -120,7 +120,7 @@ fn fail_left_behind<'b>(core: &Core, bio: MapBio<'b, Restore>) -> Verdict<'b> {
 
 /// A flush goes to the source first. What it covers is settled now, before it is submitted.
 fn map_flush<'b>(core: &Owner<Core>, mut bio: MapBio<'b, Restore>) -> Verdict<'b> {
-    if pm::is_left_behind() && !core.shared.is_settled(core.shared.sync_point()) {
+    if pm::is_left_behind() && !core.shared.sync.is_settled(core.shared.sync.sync_point()) {
         return fail_left_behind(core, bio);
     }
     bio.io_mut().sent = Sent::flush(&core.shared);

@@ -21,18 +21,18 @@ use crate::dm::{
     word_text, BlockDevice, Device, MappedName,
 };
 use crate::engine::{
-    record::checkpoint::{Checkpoint, Progress, Step},
+    base::geometry::Geometry,
     format::{
         bytes,
         layout::{BLANK_BLOCKS, JOURNAL_BLOCKS},
         superblock::Superblock,
         Block, Refusal, BLOCK, BLOCK_SECTORS,
     },
-    base::geometry::Geometry,
     identity::identical::Places,
-    record::load::{check_identity, NewMetadata},
-    machine::MetadataMode,
     maps::Role,
+    record::checkpoint::{Checkpoint, Progress, Step},
+    record::load::{check_identity, NewMetadata},
+    record::metadata_mode::MetadataMode,
 };
 use kernel::prelude::*;
 

@@ -26,7 +26,8 @@ use super::core::{Core, Desk};
 use super::metadata;
 use crate::dm::{dm_err, dm_info, noio::NoIo, pm, shared::Ref, time::now_ns};
 use crate::engine::{
-    record::awake::Found, record::checkpoint::Checkpoint, format::superblock::Superblock, machine::MetadataMode,
+    format::superblock::Superblock, record::awake::Found, record::checkpoint::Checkpoint,
+    record::metadata_mode::MetadataMode,
 };
 use kernel::{
     prelude::*,

@@ -6,11 +6,12 @@
 use super::core::Core;
 use crate::dm::{dm_err, dm_err_limited, dm_info, dm_warn, time::now_ns, BlockDevice};
 use crate::engine::{
-    copy::jobs::CopyResult,
-    machine::{Errors, MetadataMode},
-    maps::{Mode, Role},
-    words::notices::{Failing, Notice, Restored},
     base::run::Run,
+    copy::jobs::CopyResult,
+    maps::{Mode, Role},
+    record::metadata_mode::MetadataMode,
+    words::notices::Errors,
+    words::notices::{Failing, Notice, Restored},
 };
 use ::core::fmt;
 

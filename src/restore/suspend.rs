@@ -28,11 +28,12 @@ use crate::dm::{
     word_text,
 };
 use crate::engine::{
-    record::checkpoint::{Checkpoint, Purpose},
     format::BLOCK_SECTORS,
-    record::journal::{Commit, Written},
-    machine::MetadataMode,
     maps::Mode,
+    record::checkpoint::{Checkpoint, Purpose},
+    record::commit::Commit,
+    record::commit::Written,
+    record::metadata_mode::MetadataMode,
 };
 use kernel::prelude::*;
 

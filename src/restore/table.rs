@@ -13,12 +13,13 @@ use crate::dm::{
     BlockDevice, Device, Disks, Events, MappedDisk, MappedName, ReadOnlyDevice, Setup, TableId,
 };
 use crate::engine::{
-    sync::cache::Cache,
-    format::{layout::Layout, superblock::Superblock, BLOCK},
     base::geometry::{Geometry, MAX_EXTENTS},
-    words::table_line::{BadLine, Line},
-    machine::{Engine, Shared},
+    format::{layout::Layout, superblock::Superblock, BLOCK},
+    machine::Engine,
+    shared::Shared,
+    sync::cache::Cache,
     words::settings::{Features, Settings},
+    words::table_line::{BadLine, Line},
 };
 use kernel::prelude::*;
 

@@ -20,15 +20,16 @@ use crate::dm::{
     BioList, Status,
 };
 use crate::engine::{
-    record::checkpoint::{Checkpoint, Purpose},
-    copy::jobs::CopyResult,
-    copy::choose::{Background, CopyOutcome},
-    sync::flushes::{FlushNeed, Settled},
-    format::BLOCK_SECTORS,
-    record::journal::{Commit, Written},
-    request::admit::Admission,
     base::run::Run,
+    copy::choose::{Background, CopyOutcome},
+    copy::jobs::CopyResult,
+    format::BLOCK_SECTORS,
+    record::checkpoint::{Checkpoint, Purpose},
+    record::commit::Commit,
+    record::commit::Written,
+    request::admit::Admission,
     request::in_flight::{Sent, Taken},
+    sync::flushes::{FlushNeed, Settled},
 };
 use kernel::prelude::*;
 

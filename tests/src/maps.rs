@@ -10,8 +10,9 @@ use dm_restore_engine::base::storage::Heap;
 use dm_restore_engine::format::{
     layout::Layout, superblock::Superblock, Block, Refusal, BLOCK, BLOCK_SECTORS,
 };
-use dm_restore_engine::machine::{Engine, Shared};
+use dm_restore_engine::machine::Engine;
 use dm_restore_engine::maps::Mode;
+use dm_restore_engine::shared::Shared;
 use dm_restore_engine::words::settings::{Features, Settings};
 use std::collections::BTreeSet;
 

@@ -6,9 +6,11 @@ use crate::engine::base::run::Run;
 use crate::engine::base::storage::Storage;
 use crate::engine::copy::jobs::{Copy, CopyResult, Next, BACKGROUND_JOBS};
 use crate::engine::format::BLOCK_SECTORS;
-use crate::engine::machine::{Engine, MetadataMode, Shared};
+use crate::engine::machine::Engine;
 use crate::engine::maps::{Mode, Role};
 use crate::engine::record::clears::{Cause, Clear, MAX_CLEARS};
+use crate::engine::record::metadata_mode::MetadataMode;
+use crate::engine::shared::Shared;
 use crate::engine::words::notices::Failing;
 use crate::engine::words::settings::BadWord;
 

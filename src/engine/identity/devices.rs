@@ -16,8 +16,9 @@ use crate::engine::format::samples::{
 use crate::engine::format::superblock::Superblock;
 use crate::engine::format::table::Entry;
 use crate::engine::format::{Refusal, BLOCK_SECTORS};
-use crate::engine::machine::{Engine, Shared};
+use crate::engine::machine::Engine;
 use crate::engine::maps::{Mode, Role};
+use crate::engine::shared::Shared;
 use crate::engine::words::settings::Features;
 
 /// Places of the clone that are kept for as long as it is the clone.

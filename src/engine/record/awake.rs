@@ -19,7 +19,9 @@ use crate::engine::base::storage::Storage;
 use crate::engine::format::journal::Reader;
 use crate::engine::format::superblock::Superblock;
 use crate::engine::format::Block;
-use crate::engine::machine::{Engine, MetadataMode, Shared};
+use crate::engine::machine::Engine;
+use crate::engine::record::metadata_mode::MetadataMode;
+use crate::engine::shared::Shared;
 
 /// What is found on the metadata device, compared with what was written last.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

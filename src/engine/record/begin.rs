@@ -6,9 +6,11 @@
 use crate::engine::base::storage::Storage;
 use crate::engine::format::samples::{Places, Samples, Unstable};
 use crate::engine::format::table::Entry;
-use crate::engine::machine::{Engine, MetadataMode, Shared};
+use crate::engine::machine::Engine;
 use crate::engine::maps::{Mode, Role, State};
 use crate::engine::record::checkpoint::{Checkpoint, Purpose};
+use crate::engine::record::metadata_mode::MetadataMode;
+use crate::engine::shared::Shared;
 use crate::engine::words::notices::Tally;
 
 /// Why a restore cannot begin.

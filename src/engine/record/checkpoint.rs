@@ -23,9 +23,11 @@ use crate::engine::format::mapblock::{self, extents_of, WORDS_PER_BLOCK};
 use crate::engine::format::samples::Samples;
 use crate::engine::format::table::{self, ENTRIES_PER_BLOCK};
 use crate::engine::format::{Block, BLOCK};
-use crate::engine::machine::{Engine, MetadataMode, Shared};
+use crate::engine::machine::Engine;
 use crate::engine::maps::{Mode, Role, State};
-use crate::engine::record::retry::Attempts;
+use crate::engine::record::attempts::Attempts;
+use crate::engine::record::metadata_mode::MetadataMode;
+use crate::engine::shared::Shared;
 use crate::engine::sync::cache::{Belief, Doubt};
 
 /// What a checkpoint is for.

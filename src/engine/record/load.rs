@@ -19,9 +19,11 @@ use crate::engine::format::samples::{Places, Samples, Unstable};
 use crate::engine::format::superblock::Superblock;
 use crate::engine::format::table::{self, Entry, ENTRIES_PER_BLOCK};
 use crate::engine::format::{bytes, Block, Refusal};
-use crate::engine::machine::{Engine, MetadataMode, Shared};
+use crate::engine::machine::Engine;
 use crate::engine::maps::bitmap::WORD_BITS;
 use crate::engine::maps::{Maps, Mode, Role, State};
+use crate::engine::record::metadata_mode::MetadataMode;
+use crate::engine::shared::Shared;
 
 type MapsOf<S> = Maps<<S as Storage>::Array<AtomicU64>>;
 

@@ -6,19 +6,22 @@
 //! |---|---|
 //! | how do first touches become durable? | [`first_touches`], [`premark`], [`commit_delay`] |
 //! | and what was copied or overwritten? | [`clears`] |
-//! | what goes into the journal? | [`journal`] |
+//! | what goes into the journal? | [`commit`], [`journal`] |
 //! | how does the ring become free again? | [`checkpoint`] |
-//! | what if the metadata device fails? | [`retry`] |
+//! | what if the metadata device fails? | [`retry`], [`attempts`], [`metadata_mode`] |
 //! | how is it read back? | [`load`], [`awake`] behind a hibernation |
 //! | how does a restore begin? | [`begin`] |
 
+pub mod attempts;
 pub mod awake;
 pub mod begin;
 pub mod checkpoint;
 pub mod clears;
+pub mod commit;
 pub mod commit_delay;
 pub mod first_touches;
 pub mod journal;
 pub mod load;
+pub mod metadata_mode;
 pub mod premark;
 pub mod retry;

@@ -9,13 +9,15 @@ use crate::engine::base::atomics::AtomicU64;
 use crate::engine::base::run::Run;
 use crate::engine::base::storage::Storage;
 use crate::engine::copy::jobs::Copy;
-use crate::engine::machine::{Engine, MetadataMode, Shared};
+use crate::engine::machine::Engine;
 use crate::engine::maps::bitmap::Bitmap;
 use crate::engine::maps::{Mode, Role, View};
 use crate::engine::record::clears::{Cause, Clear, MAX_CLEARS};
 use crate::engine::record::first_touches::Batch;
+use crate::engine::record::metadata_mode::MetadataMode;
 use crate::engine::request::extent_locks::HoldId;
 use crate::engine::request::plan::{Op, Request};
+use crate::engine::shared::Shared;
 use core::ops::Deref;
 
 /// Most runs of unrestored extents that one overwrite can record. It has one run when it comes, and
@@ -193,7 +195,7 @@ impl<S: Storage> Engine<S> {
         let view = shared.maps.view();
         let extents = self.geometry.met_by(ticket.request.sectors);
         // Another part of the same write may have been lost.
-        let lost = shared.lost_since(ticket.losses);
+        let lost = shared.sync.lost_since(ticket.losses);
         if ticket.failed || lost || view.state.failed {
             return Admission::Fail;
         }

@@ -9,11 +9,13 @@
 //! with [`Engine::settle`].
 
 use crate::engine::base::storage::Storage;
-use crate::engine::machine::{Engine, Shared, SyncPoint};
+use crate::engine::machine::Engine;
 use crate::engine::request::admit::Ticket;
 use crate::engine::request::plan::{Op, Request};
+use crate::engine::shared::Shared;
 use crate::engine::sync::flush_epochs::{Others, Turn};
 use crate::engine::sync::flushes::Settled;
+use crate::engine::sync::sync_state::SyncPoint;
 
 /// What a request is, as far as its end is concerned.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -73,13 +75,13 @@ impl Sent {
     pub fn begin<S: Storage>(&mut self, shared: &Shared<S>, op: Op, fua: bool) {
         self.reads = op == Op::Read;
         self.losses = if self.reads {
-            shared.read_losses()
+            shared.sync.read_losses()
         } else if fua {
-            let point = shared.fua_point();
+            let point = shared.sync.fua_point();
             self.sync = Some(point);
             point.losses()
         } else {
-            shared.losses()
+            shared.sync.losses()
         };
     }
 
@@ -96,7 +98,7 @@ impl Sent {
     fn any_flush<S: Storage>(shared: &Shared<S>, kind: impl Fn(Turn) -> Kind) -> Self {
         Self {
             kind: kind(shared.turns.start()),
-            sync: Some(shared.sync_point()),
+            sync: Some(shared.sync.sync_point()),
             ..Self::default()
         }
     }
@@ -123,7 +125,7 @@ impl Sent {
     /// this of the flushes that had failed before. For the worker.
     pub fn refused<S: Storage>(&self, shared: &Shared<S>) {
         if let Some(point) = self.sync {
-            shared.take_untold(point);
+            shared.sync.take_untold(point);
         }
     }
 
@@ -154,7 +156,7 @@ impl Sent {
 
     /// Whether nothing that it waits for behind its I/O is outstanding now.
     pub fn is_settled<S: Storage>(&self, shared: &Shared<S>) -> bool {
-        self.sync.is_none_or(|point| shared.is_settled(point))
+        self.sync.is_none_or(|point| shared.sync.is_settled(point))
     }
 
     /// Takes the end of its I/O. Any context, without a lock.
@@ -193,12 +195,12 @@ impl Sent {
     ) -> Ended {
         self.failed = !ok;
         if !ok {
-            shared.note_failed_flush();
+            shared.sync.note_failed_flush();
         }
         // Behind the failure: whoever finds nobody under way finds that noted.
         let alone = shared.turns.end(turn) == Others::None;
         match self.sync {
-            Some(point) if ok && of_host && alone && shared.is_settled(point) => {
+            Some(point) if ok && of_host && alone && shared.sync.is_settled(point) => {
                 Ended::Answer(true)
             }
             _ => Ended::Queue,
@@ -220,14 +222,14 @@ impl Sent {
     fn fua_ended<S: Storage>(&mut self, shared: &Shared<S>, turn: Turn, ok: bool) -> Ended {
         if !ok {
             self.kind = Kind::FailedFua;
-            shared.note_failed_flush();
+            shared.sync.note_failed_flush();
         }
         // Behind the failure, as with a flush.
         let alone = shared.turns.end(turn) == Others::None;
         self.failed = !ok || self.is_lost(shared);
         self.wait_longer(shared);
         match self.sync {
-            Some(point) if ok && alone && !self.is_overwrite() && shared.is_settled(point) => {
+            Some(point) if ok && alone && !self.is_overwrite() && shared.sync.is_settled(point) => {
                 Ended::Answer(!self.failed)
             }
             _ => Ended::Queue,
@@ -235,7 +237,7 @@ impl Sent {
     }
 
     fn wait_longer<S: Storage>(&mut self, shared: &Shared<S>) {
-        self.sync = self.sync.map(|point| shared.later(point));
+        self.sync = self.sync.map(|point| shared.sync.later(point));
     }
 
     /// Whether a source flush that failed may have taken along what it has written to the source, or
@@ -243,8 +245,8 @@ impl Sent {
     fn is_lost<S: Storage>(&self, shared: &Shared<S>) -> bool {
         match self.kind {
             Kind::Clone => false,
-            _ if self.reads => shared.read_losses() != self.losses,
-            _ => shared.lost_since(self.losses),
+            _ if self.reads => shared.sync.read_losses() != self.losses,
+            _ => shared.sync.lost_since(self.losses),
         }
     }
 }
@@ -288,7 +290,7 @@ impl<S: Storage> Engine<S> {
             Some(_) if ok => Taken::Settle,
             Some(point) => {
                 // With this the host is told of the flushes that had failed before.
-                shared.take_untold(point);
+                shared.sync.take_untold(point);
                 Taken::Answer(false)
             }
             None => Taken::Answer(ok),

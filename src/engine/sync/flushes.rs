@@ -7,16 +7,15 @@
 //! that clears which are not durable stay few and young.
 
 use crate::engine::base::storage::Storage;
-use crate::engine::machine::{Engine, MetadataMode, Shared, SyncPoint};
+use crate::engine::machine::Engine;
 use crate::engine::maps::{Mode, Role};
 use crate::engine::record::clears::MAX_CLEARS;
+use crate::engine::record::metadata_mode::MetadataMode;
+use crate::engine::shared::Shared;
+use crate::engine::sync::cache::Undone;
+use crate::engine::sync::flush_pace::OLDEST;
+use crate::engine::sync::sync_state::SyncPoint;
 use crate::engine::words::notices::Failing;
-
-/// A clear waits at most so long for a flush, in nanoseconds.
-const OLDEST: u64 = 1_000_000_000;
-
-/// The longest pause after source flushes that failed.
-const LONGEST_PAUSE: u64 = 30_000_000_000;
 
 /// Whether the target has to flush the source by itself.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -38,17 +37,6 @@ pub enum Settled {
     Waiting,
     /// It fails: a source flush was lost, or nothing can be recorded any more.
     Failed,
-}
-
-/// What a failed flush has undone.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub(in crate::engine) enum Undone {
-    /// Nothing.
-    Nothing,
-    /// Copies that the host has not written to.
-    Copied,
-    /// What the host may have written to, or is writing to: it is copied over.
-    Written,
 }
 
 impl<S: Storage> Engine<S> {
@@ -79,7 +67,8 @@ impl<S: Storage> Engine<S> {
     /// Takes what successful flushes have covered, as far as they can be believed now.
     pub(in crate::engine) fn believe(&mut self, shared: &Shared<S>) {
         // In this order: whoever finds that the old ones have ended finds each of their failures noted.
-        while self.successes.any() && shared.turns.old_ended() && !shared.has_untaken_failure() {
+        while self.successes.any() && shared.turns.old_ended() && !shared.sync.has_untaken_failure()
+        {
             if let Some(mark) = self.successes.believe(&shared.turns) {
                 self.flushed(shared, mark);
             }
@@ -106,7 +95,7 @@ impl<S: Storage> Engine<S> {
         self.undo(shared);
         self.note_stall(shared, was_stalled);
         shared.count_loss();
-        shared.take_failed_flush();
+        shared.sync.take_failed_flush();
         self.believe(shared);
     }
 
@@ -141,16 +130,16 @@ impl<S: Storage> Engine<S> {
         point: SyncPoint,
         is_flush: bool,
     ) -> Settled {
-        if shared.has_untaken_failure() || !self.successes.is_believed(point.batch) {
+        if shared.sync.has_untaken_failure() || !self.successes.is_believed(point.batch) {
             return Settled::Waiting;
         }
-        let untold = !is_flush && shared.take_untold(point);
+        let untold = !is_flush && shared.sync.take_untold(point);
         // One that was submitted before the loss says nothing about writes that were acknowledged
         // between the two: then the next flush fails as well.
-        if untold || shared.lost_since(point.losses) {
+        if untold || shared.sync.lost_since(point.losses) {
             return Settled::Failed;
         }
-        if is_flush && (shared.take_unreported() || point.unreported) {
+        if is_flush && (shared.sync.take_unreported() || point.unreported) {
             return Settled::Failed;
         }
         if self.clears.durable() >= point.mark {
@@ -187,38 +176,6 @@ impl<S: Storage> Engine<S> {
         }
         self.flush_pace.not_before = now.saturating_add(self.flush_pace.pause);
         FlushNeed::Now
-    }
-}
-
-/// When the target flushes by itself. Times in nanoseconds.
-#[derive(Debug, Default)]
-pub struct FlushPace {
-    /// Number of clears that were covered when it was looked at last.
-    covered: u64,
-    /// Whether there were clears then that no flush had covered, and since when.
-    any: bool,
-    since: u64,
-    /// How long to wait from one flush to the next: nothing, unless flushes fail.
-    pause: u64,
-    not_before: u64,
-    /// One has failed that something waited for, and none has succeeded since.
-    stalled: bool,
-}
-
-impl FlushPace {
-    fn succeeded(&mut self) {
-        self.pause = 0;
-        self.not_before = 0;
-        self.stalled = false;
-    }
-
-    /// Whether what was copied waits for a flush, and flushes fail.
-    pub(in crate::engine) fn is_stalled(&self) -> bool {
-        self.stalled
-    }
-
-    fn failed(&mut self) {
-        self.pause = self.pause.saturating_mul(2).clamp(OLDEST, LONGEST_PAUSE);
     }
 }
 

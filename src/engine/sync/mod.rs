@@ -4,4 +4,7 @@
 
 pub mod cache;
 pub mod flush_epochs;
+pub(in crate::engine) mod flush_pace;
 pub mod flushes;
+mod shared_cache;
+pub mod sync_state;

@@ -44,7 +44,7 @@ fn a_failed_overwrite_is_recorded_as_a_touch() {
         sectors: Run::new(0, 2 * EXTENT),
         whole: false,
     };
-    let mut ticket = Ticket::new(request, shared.losses());
+    let mut ticket = Ticket::new(request, shared.sync.losses());
     assert_eq!(engine.admit(shared, &mut ticket, NOW), Admission::Go);
     assert!(!engine.completed(shared, &mut ticket, false));
     let maps = &shared.maps;

@@ -161,7 +161,7 @@ fn what_no_flush_has_covered_is_undone_if_it_may_be_lost() {
         if written {
             device.shared.maps.set(Role::Prm, Run::one(1));
         }
-        let before = device.shared.losses();
+        let before = device.shared.sync.losses();
         let newest = Superblock { lost, ..newest };
         assert!(device.engine.follow(&newest, &[0; BLOCK]));
         let mut block = [0; BLOCK];
@@ -170,7 +170,7 @@ fn what_no_flush_has_covered_is_undone_if_it_may_be_lost() {
         let left = device.shared.maps.count(Role::Cdm);
         assert_eq!(left, if undone { 7 } else { 6 }, "{cache:?}");
         let told = undone && (written || cache == Cache::Shared);
-        assert_eq!(device.shared.lost_since(before), told, "{cache:?}");
+        assert_eq!(device.shared.sync.lost_since(before), told, "{cache:?}");
     }
 }
 

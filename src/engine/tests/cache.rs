@@ -7,7 +7,8 @@ use crate::engine::base::run::Run;
 use crate::engine::format::{Block, BLOCK};
 use crate::engine::maps::Role;
 use crate::engine::record::checkpoint::{Checkpoint, Purpose, Step};
-use crate::engine::record::journal::{Commit, Written};
+use crate::engine::record::commit::Commit;
+use crate::engine::record::commit::Written;
 use crate::engine::request::admit::{Admission, Ticket};
 use crate::engine::request::in_flight::{Ended, Sent, Taken};
 use crate::engine::request::plan::{Op, Request};
@@ -22,7 +23,7 @@ fn restoring(cache: Cache) -> Device {
 
 /// A journal block with first touches is filled and sent.
 fn commit_sent(device: &mut Device) {
-    let ticket = &mut Ticket::new(write(Run::one(600)), device.shared.losses());
+    let ticket = &mut Ticket::new(write(Run::one(600)), device.shared.sync.losses());
     let admission = device.engine.admit(&device.shared, ticket, 0);
     assert_eq!(admission, Admission::Wait);
     assert!(matches!(device.next_commit(), Commit::Write(_)));
@@ -40,7 +41,7 @@ fn write(extents: Run) -> Request {
 /// The host overwrites an extent.
 fn overwritten(device: &mut Device, extent: u64) {
     let Device { engine, shared, .. } = device;
-    let mut ticket = Ticket::new(write(Run::one(extent)), shared.losses());
+    let mut ticket = Ticket::new(write(Run::one(extent)), shared.sync.losses());
     assert_eq!(engine.admit(shared, &mut ticket, 0), Admission::Go);
     assert!(engine.completed(shared, &mut ticket, true));
 }
@@ -137,7 +138,7 @@ fn what_is_undone_already_fails_nothing() {
 fn an_overwrite_under_way_may_be_lost() {
     let mut device = restoring(Cache::Unknown);
     let Device { engine, shared, .. } = &mut device;
-    let mut ticket = Ticket::new(write(Run::one(1)), shared.losses());
+    let mut ticket = Ticket::new(write(Run::one(1)), shared.sync.losses());
     assert_eq!(engine.admit(shared, &mut ticket, 0), Admission::Go);
     let sent = engine.metadata_flush_sent(shared);
     engine.metadata_flush_ended(shared, sent, false);

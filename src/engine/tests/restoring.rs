@@ -8,15 +8,17 @@ use crate::engine::base::storage::Heap;
 use crate::engine::format::event::Event;
 use crate::engine::format::journal::Reader;
 use crate::engine::format::{Block, BLOCK};
-use crate::engine::machine::{Engine, Shared};
+use crate::engine::machine::Engine;
 use crate::engine::maps::{Mode, Role};
 use crate::engine::record::checkpoint::Step;
 use crate::engine::record::clears::{Cause, Clear};
-use crate::engine::record::journal::{Commit, Written};
+use crate::engine::record::commit::Commit;
+use crate::engine::record::commit::Written;
 use crate::engine::record::load::NewMetadata;
 use crate::engine::request::admit::Admission;
 use crate::engine::request::in_flight::Sent;
 use crate::engine::request::plan::{Op, Request};
+use crate::engine::shared::Shared;
 use crate::engine::words::settings::{Features, Settings};
 
 /// Sectors in an extent.
@@ -84,7 +86,7 @@ impl Device {
 
     /// A source flush has succeeded.
     pub fn flush(&mut self) {
-        let point = self.shared.sync_point();
+        let point = self.shared.sync.sync_point();
         self.engine.flush_succeeded(&self.shared, point);
     }
 

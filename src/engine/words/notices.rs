@@ -6,14 +6,23 @@
 //! worker, and behind each hook and message that may cause one.
 
 use crate::engine::base::run::Run;
-use crate::engine::base::storage::Storage;
-use crate::engine::machine::{Engine, Errors, MetadataMode, Shared};
-use crate::engine::maps::{Mode, Role};
 use crate::engine::record::clears::Cause;
+use crate::engine::record::metadata_mode::MetadataMode;
 
 /// Most notices that wait to be taken. There can be more only if the copy stalls and recovers again
 /// and again within one run of the worker; then the oldest is dropped.
 pub const PLACES: usize = 8;
+
+/// Failed requests since load, by device.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Errors {
+    /// Of the clone.
+    pub clone: u64,
+    /// Of the source.
+    pub source: u64,
+    /// Of the metadata device.
+    pub metadata: u64,
+}
 
 /// What keeps the copy from making progress.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -68,7 +77,7 @@ pub struct Notices {
 }
 
 impl Notices {
-    fn push(&mut self, notice: Notice) {
+    pub(in crate::engine) fn push(&mut self, notice: Notice) {
         let free = self.ring.iter_mut().find(|place| place.is_none());
         if let Some(free) = free {
             *free = Some(notice);
@@ -94,8 +103,8 @@ impl Notices {
 /// What the restore that runs has come to since it began or was loaded.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(in crate::engine) struct Tally {
-    copied: u64,
-    overwritten: u64,
+    pub(in crate::engine) copied: u64,
+    pub(in crate::engine) overwritten: u64,
 }
 
 impl Tally {
@@ -109,69 +118,3 @@ impl Tally {
         *count = count.saturating_add(run.len());
     }
 }
-
-impl<S: Storage> Engine<S> {
-    /// Takes what has happened since the last call.
-    pub fn take_notices(&mut self) -> Notices {
-        core::mem::take(&mut self.notices)
-    }
-
-    /// Failed requests since the table was loaded, the host's own included.
-    pub fn all_errors(&self, shared: &Shared<S>) -> Errors {
-        let [source, clone] = shared.host_errors();
-        Errors {
-            clone: self.errors.clone.saturating_add(clone),
-            source: self.errors.source.saturating_add(source),
-            metadata: self.errors.metadata,
-        }
-    }
-
-    /// Notes whether the copy has stalled or recovered since it was looked at.
-    pub(in crate::engine) fn note_stall(&mut self, shared: &Shared<S>, was_stalled: bool) {
-        let is_stalled = self.is_stalled();
-        if is_stalled == was_stalled {
-            return;
-        }
-        let left = self.left(shared);
-        self.notices.push(if is_stalled {
-            Notice::Stalled {
-                failing: self.failing,
-                left,
-                errors: self.all_errors(shared),
-            }
-        } else {
-            Notice::Recovered { left }
-        });
-    }
-
-    /// Notes the end of a restore.
-    pub(in crate::engine) fn note_finished(&mut self) {
-        let Tally {
-            copied,
-            overwritten,
-        } = self.tally;
-        self.notices.push(Notice::Finished(Restored {
-            extents: self.superblock.begun_with,
-            copied,
-            overwritten,
-        }));
-    }
-
-    /// Notes that the metadata mode has changed.
-    pub(in crate::engine) fn note_metadata_mode(&mut self) {
-        self.notices.push(Notice::MetadataMode(self.metadata_mode));
-    }
-
-    /// Extents that are left to restore.
-    pub fn left(&self, shared: &Shared<S>) -> u64 {
-        if shared.maps.state().mode == Mode::Restoring {
-            shared.maps.count(Role::Cdm)
-        } else {
-            0
-        }
-    }
-}
-
-#[cfg(test)]
-#[path = "../tests/notices.rs"]
-mod tests;

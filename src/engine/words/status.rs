@@ -4,8 +4,11 @@
 
 use crate::engine::base::storage::Storage;
 use crate::engine::copy::choose::Activity;
-use crate::engine::machine::{Engine, Errors, MetadataMode, Shared};
+use crate::engine::machine::Engine;
 use crate::engine::maps::{Mode, Role};
+use crate::engine::record::metadata_mode::MetadataMode;
+use crate::engine::shared::Shared;
+use crate::engine::words::notices::Errors;
 use crate::engine::words::settings;
 use core::fmt;
 

@@ -9,7 +9,8 @@ use crate::engine::base::run::Run;
 use crate::engine::format::BLOCK;
 use crate::engine::maps::{Mode, Role, View};
 use crate::engine::record::clears::{Cause, Clear};
-use crate::engine::record::journal::{Commit, Written};
+use crate::engine::record::commit::Commit;
+use crate::engine::record::commit::Written;
 use crate::engine::request::admit::{Admission, Ticket};
 use crate::engine::request::plan::{plan, Op, Route};
 use loom::sync::Arc;
@@ -170,7 +171,7 @@ fn finished() {
             source.store(1, Relaxed);
             let (run, cause) = (FIRST, Cause::Copied);
             engine.cleared(&shared, Clear { run, cause });
-            engine.flush_succeeded(&shared, shared.sync_point());
+            engine.flush_succeeded(&shared, shared.sync.sync_point());
             let mut block = [0; BLOCK];
             let commit = engine.next_commit(&shared, &mut block);
             assert!(matches!(commit, Commit::Write(_)));

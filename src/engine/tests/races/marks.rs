@@ -7,11 +7,12 @@ use super::atomic::{AtomicU64, Without};
 use super::{fails, holds, request, restoring, route, spawn, Engine, Shared};
 use crate::engine::base::run::Run;
 use crate::engine::format::BLOCK;
-use crate::engine::machine::SyncPoint;
 use crate::engine::maps::Role;
 use crate::engine::record::clears::{Cause, Clear};
-use crate::engine::record::journal::{Commit, Written};
+use crate::engine::record::commit::Commit;
+use crate::engine::record::commit::Written;
 use crate::engine::request::plan::{Op, Route};
+use crate::engine::sync::sync_state::SyncPoint;
 // The test's own: nothing is ever taken away from it.
 use loom::sync::atomic::AtomicU64 as Flag;
 use loom::sync::Arc;
@@ -44,7 +45,7 @@ fn flush(submit: fn(&Shared, &AtomicU64) -> (SyncPoint, u64)) {
 
 fn noted_before() {
     flush(|shared, cache| {
-        let point = shared.sync_point();
+        let point = shared.sync.sync_point();
         (point, cache.load(Relaxed))
     });
 }
@@ -52,7 +53,7 @@ fn noted_before() {
 fn noted_behind() {
     flush(|shared, cache| {
         let flushed = cache.load(Relaxed);
-        (shared.sync_point(), flushed)
+        (shared.sync.sync_point(), flushed)
     });
 }
 
@@ -72,10 +73,10 @@ fn fua(clear: fn(&Shared, &mut Engine)) {
         let shared = shared.clone();
         spawn(1, move || clear(&shared, &mut engine))
     };
-    let point = shared.sync_point();
+    let point = shared.sync.sync_point();
     if route(&shared, request(Op::Write, FIRST)) == Route::Source {
-        let point = shared.later(point);
-        assert!(!shared.is_settled(point), "settled without its record");
+        let point = shared.sync.later(point);
+        assert!(!shared.sync.is_settled(point), "settled without its record");
     }
     worker.join().expect("no panic");
 }
@@ -103,7 +104,7 @@ fn who_sees_a_bit_clear_waits_for_its_record() {
 fn settled() {
     let (mut engine, shared) = restoring(Run::new(0, 2), Run::EMPTY);
     engine.cleared(&shared, COPIED);
-    let point = shared.sync_point();
+    let point = shared.sync.sync_point();
     engine.flush_succeeded(&shared, point);
     let mut block = [0; BLOCK];
     let commit = engine.next_commit(&shared, &mut block);
@@ -116,7 +117,7 @@ fn settled() {
             assert_eq!(engine.commit_written(&shared, true, 0), Written::Done);
         })
     };
-    if shared.is_settled(point) {
+    if shared.sync.is_settled(point) {
         assert_eq!(record.load(Relaxed), 1, "settled but not durable");
     }
     worker.join().expect("no panic");
@@ -133,12 +134,12 @@ fn what_is_settled_is_durable() {
 /// in, then because there was a loss.
 fn failure(is_settled: fn(&Shared, SyncPoint) -> bool) {
     let (mut engine, shared) = restoring(FIRST, Run::EMPTY);
-    let point = shared.sync_point();
+    let point = shared.sync.sync_point();
     let (shared, seen) = (Arc::new(shared), Arc::new(Flag::new(0)));
     let failed = {
         let (shared, seen) = (shared.clone(), seen.clone());
         spawn(1, move || {
-            shared.note_failed_flush();
+            shared.sync.note_failed_flush();
             seen.store(1, Release);
             engine.flush_failed(&shared);
         })
@@ -150,14 +151,14 @@ fn failure(is_settled: fn(&Shared, SyncPoint) -> bool) {
 }
 
 fn failure_first() {
-    failure(Shared::is_settled);
+    failure(|shared, point| shared.sync.is_settled(point));
 }
 
 /// What it was once: the losses were looked at before the failures.
 fn losses_first() {
     failure(|shared, point| {
-        let lost = shared.lost_since(point.losses);
-        !shared.has_untaken_failure() && !lost
+        let lost = shared.sync.lost_since(point.losses);
+        !shared.sync.has_untaken_failure() && !lost
     });
 }
 
@@ -184,19 +185,19 @@ fn loss(worker: fn(&Shared, &mut Engine), noted: fn(&Shared) -> (u64, Route)) {
     };
     let (losses, route) = noted(&shared);
     if over.load(Acquire) == 1 && route == Route::Source {
-        assert!(shared.lost_since(losses), "lost, and nobody is told");
+        assert!(shared.sync.lost_since(losses), "lost, and nobody is told");
     }
     worker.join().expect("no panic");
 }
 
 fn noted_first(shared: &Shared) -> (u64, Route) {
-    let losses = shared.losses();
+    let losses = shared.sync.losses();
     (losses, route(shared, request(Op::Read, FIRST)))
 }
 
 fn looked_first(shared: &Shared) -> (u64, Route) {
     let route = route(shared, request(Op::Read, FIRST));
-    (shared.losses(), route)
+    (shared.sync.losses(), route)
 }
 
 fn set_then_counted() {
@@ -235,19 +236,22 @@ fn two_failures(note: fn(&Shared)) {
     note(&shared);
     other.join().expect("no panic");
     engine.flush_failed(&shared);
-    assert!(shared.has_untaken_failure(), "one failure is forgotten");
+    assert!(
+        shared.sync.has_untaken_failure(),
+        "one failure is forgotten"
+    );
     engine.flush_failed(&shared);
-    assert!(!shared.has_untaken_failure());
+    assert!(!shared.sync.has_untaken_failure());
 }
 
 fn counted() {
-    two_failures(Shared::note_failed_flush);
+    two_failures(|shared| shared.sync.note_failed_flush());
 }
 
 fn read_and_written() {
     two_failures(|shared| {
-        let failing = shared.failing.load(Acquire);
-        shared.failing.store(failing + 1, Release);
+        let failing = shared.sync.failing.load(Acquire);
+        shared.sync.failing.store(failing + 1, Release);
     });
 }
 

@@ -38,18 +38,18 @@ mod harness {
     use crate::engine::base::geometry::Geometry;
     use crate::engine::base::run::Run;
     use crate::engine::base::storage::Heap;
-    use crate::engine::machine;
     use crate::engine::maps::{Mode, Role};
     use crate::engine::record::load::NewMetadata;
     use crate::engine::request::plan::{plan, Op, Request, Route};
     use crate::engine::words::settings::{Features, Settings};
+    use crate::engine::{machine, shared};
     use loom::thread::JoinHandle;
     use std::panic::{catch_unwind, AssertUnwindSafe};
 
     /// The engine of the models.
     pub type Engine = machine::Engine<Heap>;
     /// What the requests of the models look at.
-    pub type Shared = machine::Shared<Heap>;
+    pub type Shared = shared::Shared<Heap>;
 
     /// Sectors in an extent of the models.
     pub const EXTENT: u64 = 8;

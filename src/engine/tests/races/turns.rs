@@ -23,7 +23,7 @@ fn covered(failed: fn(&Shared, Turn)) {
     let (mut engine, shared) = restoring(FIRST, Run::EMPTY);
     engine.cleared(&shared, COPIED);
     let (early, late) = (shared.turns.start(), shared.turns.start());
-    let point = shared.sync_point();
+    let point = shared.sync.sync_point();
     shared.turns.end(late);
     let shared = Arc::new(shared);
     let failure = {
@@ -40,7 +40,7 @@ fn covered(failed: fn(&Shared, Turn)) {
 
 fn noted_then_ended() {
     covered(|shared, turn| {
-        shared.note_failed_flush();
+        shared.sync.note_failed_flush();
         shared.turns.end(turn);
     });
 }
@@ -48,7 +48,7 @@ fn noted_then_ended() {
 fn ended_then_noted() {
     covered(|shared, turn| {
         shared.turns.end(turn);
-        shared.note_failed_flush();
+        shared.sync.note_failed_flush();
     });
 }
 
@@ -117,7 +117,7 @@ fn uncounted() {
 /// A worker that looks at failures before it looks for flushes under way.
 fn looked_too_early() {
     answered(|sent, shared| {
-        let quiet = !shared.has_untaken_failure();
+        let quiet = !shared.sync.has_untaken_failure();
         match sent.ended(shared, true) {
             Ended::Queue if quiet && shared.turns.old_ended() => Ended::Answer(true),
             ended => ended,

@@ -8,8 +8,8 @@ use super::world::World;
 use crate::engine::base::geometry::Geometry;
 use crate::engine::base::run::Run;
 use crate::engine::base::storage::Heap;
-use crate::engine::machine::Shared;
 use crate::engine::maps::Mode;
+use crate::engine::shared::Shared;
 
 /// The mapped device, as whoever reads it sees it.
 pub struct Mapped<'a> {

@@ -6,8 +6,8 @@ use super::promise::{Holds, Promise};
 use crate::engine::base::geometry::Geometry;
 use crate::engine::base::run::Run;
 use crate::engine::base::storage::Heap;
-use crate::engine::machine::Shared;
 use crate::engine::maps::{Mode, Role};
+use crate::engine::shared::Shared;
 
 /// What the bits may be, from the host's requests alone, and what may be copied.
 #[derive(Hash)]

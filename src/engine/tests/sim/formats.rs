@@ -14,13 +14,14 @@ use crate::engine::base::storage::Heap;
 use crate::engine::format::layout::{JOURNAL_BLOCKS, SUPERBLOCKS};
 use crate::engine::format::samples::Samples;
 use crate::engine::format::{Block, Refusal, BLOCK};
-use crate::engine::machine::{Engine, Shared};
+use crate::engine::machine::Engine;
 use crate::engine::maps::Role;
 use crate::engine::record::checkpoint::{Checkpoint, Purpose, Step};
-use crate::engine::record::journal::Commit;
+use crate::engine::record::commit::Commit;
 use crate::engine::record::load::NewMetadata;
 use crate::engine::request::admit::{Admission, Ticket};
 use crate::engine::request::plan::{Op, Request};
+use crate::engine::shared::Shared;
 use crate::engine::sync::flushes::Settled;
 use crate::engine::words::settings::Settings;
 use proptest::prelude::*;
@@ -272,24 +273,24 @@ fn a_block_that_comes_late_is_not_replayed() {
 #[test]
 fn the_host_hears_of_a_failed_flush_of_the_targets_own() {
     let mut device = Device::formatted();
-    let before = device.shared.sync_point();
-    device.shared.note_failed_flush();
+    let before = device.shared.sync.sync_point();
+    device.shared.sync.note_failed_flush();
     let settle = |device: &mut Device, point| device.engine.settle_at(&device.shared, point, true);
-    assert!(!device.shared.is_settled(before));
+    assert!(!device.shared.sync.is_settled(before));
     assert_eq!(settle(&mut device, before), Settled::Waiting);
     device.engine.flush_failed(&device.shared);
-    let after = device.shared.sync_point();
+    let after = device.shared.sync.sync_point();
     assert_eq!(settle(&mut device, before), Settled::Failed, "sent before");
-    assert!(!device.shared.is_settled(after));
+    assert!(!device.shared.sync.is_settled(after));
     assert_eq!(settle(&mut device, after), Settled::Failed, "sent after");
     assert_eq!(
         settle(&mut device, after),
         Settled::Failed,
         "sent meanwhile"
     );
-    let later = device.shared.sync_point();
+    let later = device.shared.sync.sync_point();
     assert_eq!(settle(&mut device, later), Settled::Durable, "told once");
-    assert!(device.shared.is_settled(later));
+    assert!(device.shared.sync.is_settled(later));
 }
 
 /// Device-mapper forgets the error of a flush that comes with a FUA write, which follows.
@@ -297,14 +298,14 @@ fn the_host_hears_of_a_failed_flush_of_the_targets_own() {
 fn a_fua_write_behind_a_failed_flush_fails() {
     let mut device = Device::formatted();
     let settle = |device: &mut Device, point| device.engine.settle_at(&device.shared, point, false);
-    let before = device.shared.fua_point();
-    device.shared.note_failed_flush();
-    let behind = device.shared.fua_point();
+    let before = device.shared.sync.fua_point();
+    device.shared.sync.note_failed_flush();
+    let behind = device.shared.sync.fua_point();
     device.engine.flush_failed(&device.shared);
     assert_eq!(settle(&mut device, before), Settled::Failed, "under way");
-    assert!(!device.shared.is_settled(behind));
+    assert!(!device.shared.sync.is_settled(behind));
     assert_eq!(settle(&mut device, behind), Settled::Failed);
-    let later = device.shared.fua_point();
+    let later = device.shared.sync.fua_point();
     assert_eq!(settle(&mut device, later), Settled::Durable, "told once");
 }
 

@@ -12,7 +12,7 @@ use crate::engine::format::superblock::Superblock;
 use crate::engine::format::BLOCK;
 use crate::engine::record::awake::Found;
 use crate::engine::record::checkpoint::Checkpoint;
-use crate::engine::record::journal::Commit;
+use crate::engine::record::commit::Commit;
 use std::rc::Rc;
 
 impl World {

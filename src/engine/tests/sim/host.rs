@@ -9,7 +9,7 @@ use super::oracle;
 use super::promise::{Broken, Promise, Stop};
 use super::world::World;
 use crate::engine::base::run::Run;
-use crate::engine::machine::MetadataMode;
+use crate::engine::record::metadata_mode::MetadataMode;
 use crate::engine::request::in_flight::{Ended, Sent, Taken};
 use crate::engine::request::plan::{plan, Op as HostOp, Request as Planned, Route};
 use crate::engine::sync::flushes::Settled;

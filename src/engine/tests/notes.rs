@@ -3,9 +3,13 @@
 //! Everything that happens to a restore is noted once, with its figures.
 
 use super::*;
+use crate::engine::base::run::Run;
 use crate::engine::copy::choose::Background;
 use crate::engine::copy::jobs::CopyResult;
+use crate::engine::record::clears::Cause;
+use crate::engine::record::metadata_mode::MetadataMode;
 use crate::engine::restoring::Device;
+use crate::engine::words::notices::{Failing, PLACES};
 
 const SECOND: u64 = 1_000_000_000;
 
