@@ -21,29 +21,10 @@ use kernel::prelude::*;
 use super::{
     bindings,
     device::{Device, ReadOnlyDevice, Sealed as _},
-    raw_bio::RawBio,
+    op::Op,
+    raw_bio::{PerBio, RawBio},
     status::Status,
-    target::Target,
 };
-
-/// What a bio asks for.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub enum Op {
-    /// Read.
-    Read,
-    /// Write data.
-    Write,
-    /// Write zeroes, without data.
-    WriteZeroes,
-    /// Discard.
-    Discard,
-    /// Flush the write cache; has no sectors.
-    Flush,
-    /// Erase for good.
-    SecureErase,
-    /// Anything else.
-    Other,
-}
 
 /// Makes an invariant lifetime: neither a longer nor a shorter one can stand in for it.
 type Brand<'b> = PhantomData<fn(&'b ()) -> &'b ()>;
@@ -96,22 +77,22 @@ impl EndVerdict<'_> {
 pub struct CannotSplit;
 
 /// A bio in `map`.
-pub struct MapBio<'b, T: Target> {
-    raw: RawBio<T>,
+pub struct MapBio<'b, Io: PerBio> {
+    raw: RawBio<Io>,
     _brand: Brand<'b>,
 }
 
 /// A deferred bio, owned by the target.
-pub struct Bio<T: Target>(ManuallyDrop<RawBio<T>>);
+pub struct Bio<Io: PerBio>(ManuallyDrop<RawBio<Io>>);
 
 /// A bio in `end_io`.
-pub struct EndBio<'b, T: Target> {
-    raw: RawBio<T>,
+pub struct EndBio<'b, Io: PerBio> {
+    raw: RawBio<Io>,
     _brand: Brand<'b>,
 }
 
 /// A bio whose I/O is done, and whose answer the target holds back.
-pub struct DoneBio<T: Target>(ManuallyDrop<RawBio<T>>);
+pub struct DoneBio<Io: PerBio>(ManuallyDrop<RawBio<Io>>);
 
 /// Questions that may be asked in every state.
 macro_rules! accessors {
@@ -147,22 +128,22 @@ macro_rules! accessors {
         }
 
         /// The target's data for this bio.
-        pub fn io(&self) -> &T::Io {
+        pub fn io(&self) -> &Io {
             &self.$raw.header().io
         }
 
         /// The target's data for this bio.
-        pub fn io_mut(&mut self) -> &mut T::Io {
+        pub fn io_mut(&mut self) -> &mut Io {
             &mut self.$raw.header_mut().io
         }
     };
 }
 
-impl<'b, T: Target> MapBio<'b, T> {
+impl<'b, Io: PerBio> MapBio<'b, Io> {
     accessors!(raw);
 
     /// Wraps the bio of one call of `map`.
-    pub(super) fn new(raw: RawBio<T>) -> Self {
+    pub(super) fn new(raw: RawBio<Io>) -> Self {
         Self {
             raw,
             _brand: PhantomData,
@@ -230,7 +211,7 @@ impl<'b, T: Target> MapBio<'b, T> {
     }
 
     /// Takes it over: it may be submitted or completed at once, also before `map` returns.
-    pub fn defer(self) -> (Bio<T>, Verdict<'b>) {
+    pub fn defer(self) -> (Bio<Io>, Verdict<'b>) {
         // A poller finds nothing to poll while the bio is ours, and who submits it later is not the
         // task that polls: let it complete by interrupt. Nor does the submitter wait for what is done
         // later, so it may block there.
@@ -243,10 +224,10 @@ impl<'b, T: Target> MapBio<'b, T> {
     }
 }
 
-impl<T: Target> Bio<T> {
+impl<Io: PerBio> Bio<Io> {
     accessors!(0);
 
-    fn into_raw(self) -> RawBio<T> {
+    fn into_raw(self) -> RawBio<Io> {
         let mut this = ManuallyDrop::new(self);
         // SAFETY: `this` is not used, nor dropped, any more.
         unsafe { ManuallyDrop::take(&mut this.0) }
@@ -283,18 +264,18 @@ impl<T: Target> Bio<T> {
     }
 }
 
-impl<T: Target> Drop for Bio<T> {
+impl<Io: PerBio> Drop for Bio<Io> {
     fn drop(&mut self) {
         // SAFETY: `self` is being dropped, nobody uses the field after this.
         unsafe { ManuallyDrop::take(&mut self.0) }.end(Status::IOERR);
     }
 }
 
-impl<'b, T: Target> EndBio<'b, T> {
+impl<'b, Io: PerBio> EndBio<'b, Io> {
     accessors!(raw);
 
     /// Wraps the bio of one call of `end_io`.
-    pub(super) fn new(raw: RawBio<T>) -> Self {
+    pub(super) fn new(raw: RawBio<Io>) -> Self {
         Self {
             raw,
             _brand: PhantomData,
@@ -312,7 +293,7 @@ impl<'b, T: Target> EndBio<'b, T> {
 
     /// Holds the answer back: the bio may be completed at once, also before `end_io` returns. The target
     /// lives until then none the less.
-    pub fn hold(self) -> (DoneBio<T>, EndVerdict<'b>) {
+    pub fn hold(self) -> (DoneBio<Io>, EndVerdict<'b>) {
         let verdict = EndVerdict {
             status: None,
             _brand: PhantomData,
@@ -321,10 +302,10 @@ impl<'b, T: Target> EndBio<'b, T> {
     }
 }
 
-impl<T: Target> DoneBio<T> {
+impl<Io: PerBio> DoneBio<Io> {
     accessors!(0);
 
-    fn into_raw(self) -> RawBio<T> {
+    fn into_raw(self) -> RawBio<Io> {
         let mut this = ManuallyDrop::new(self);
         // SAFETY: `this` is not used, nor dropped, any more.
         unsafe { ManuallyDrop::take(&mut this.0) }
@@ -336,7 +317,7 @@ impl<T: Target> DoneBio<T> {
     }
 }
 
-impl<T: Target> Drop for DoneBio<T> {
+impl<Io: PerBio> Drop for DoneBio<Io> {
     fn drop(&mut self) {
         // SAFETY: `self` is being dropped, nobody uses the field after this.
         unsafe { ManuallyDrop::take(&mut self.0) }.end(Status::IOERR);
@@ -344,42 +325,42 @@ impl<T: Target> Drop for DoneBio<T> {
 }
 
 pub(super) mod sealed {
-    use super::{RawBio, Target};
+    use super::{PerBio, RawBio};
 
     /// Bios that may be put on a list.
     pub trait Listed: Sized {
         #[doc(hidden)]
-        type Target: Target;
+        type Io: PerBio;
 
         #[doc(hidden)]
-        fn into_bio(self) -> RawBio<Self::Target>;
+        fn into_bio(self) -> RawBio<Self::Io>;
 
         /// Undoes `into_bio`: the state of the bio is the same again.
         #[doc(hidden)]
-        fn from_bio(raw: RawBio<Self::Target>) -> Self;
+        fn from_bio(raw: RawBio<Self::Io>) -> Self;
     }
 }
 
-impl<T: Target> sealed::Listed for Bio<T> {
-    type Target = T;
+impl<Io: PerBio> sealed::Listed for Bio<Io> {
+    type Io = Io;
 
-    fn into_bio(self) -> RawBio<T> {
+    fn into_bio(self) -> RawBio<Io> {
         self.into_raw()
     }
 
-    fn from_bio(raw: RawBio<T>) -> Self {
+    fn from_bio(raw: RawBio<Io>) -> Self {
         Self(ManuallyDrop::new(raw))
     }
 }
 
-impl<T: Target> sealed::Listed for DoneBio<T> {
-    type Target = T;
+impl<Io: PerBio> sealed::Listed for DoneBio<Io> {
+    type Io = Io;
 
-    fn into_bio(self) -> RawBio<T> {
+    fn into_bio(self) -> RawBio<Io> {
         self.into_raw()
     }
 
-    fn from_bio(raw: RawBio<T>) -> Self {
+    fn from_bio(raw: RawBio<Io>) -> Self {
         Self(ManuallyDrop::new(raw))
     }
 }

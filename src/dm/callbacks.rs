@@ -6,7 +6,7 @@ use core::{marker::PhantomData, mem::needs_drop, ptr::NonNull};
 use kernel::{
     error::from_result,
     prelude::*,
-    sync::{rcu, ArcBorrow},
+    sync::{rcu, Arc, ArcBorrow},
 };
 
 use super::{
@@ -15,7 +15,7 @@ use super::{
     bio::{EndBio, MapBio},
     limits::{DeviceVisitor, Limits},
     raw_bio::{Header, RawBio},
-    setup::{Private, Setup},
+    setup::{Line, Setup},
     status::Status,
     target::{StatusKind, Target},
     text::TextBuf,
@@ -23,6 +23,12 @@ use super::{
 
 /// Carries the callbacks for `T`.
 pub(super) struct Callbacks<T>(PhantomData<T>);
+
+/// A target, and all that device-mapper's `private` pointer stands for.
+struct Private<T: Target> {
+    target: Arc<T>,
+    line: Line,
+}
 
 /// The target that `ctr` put into `ti->private`.
 ///
@@ -72,7 +78,7 @@ impl<T: Target> Callbacks<T> {
             // SAFETY: device-mapper owns the words until `ctr` returns, and does not change them.
             let args = unsafe { Args::from_raw(argc, argv) };
 
-            let result = setup.finish(Header::<T>::SIZE).and_then(|()| {
+            let result = setup.finish(Header::<T::Io>::SIZE).and_then(|()| {
                 let slot = KBox::<Private<T>>::new_uninit(GFP_KERNEL)?;
                 Ok((slot, T::new(&mut setup, args)?))
             });
@@ -118,7 +124,7 @@ impl<T: Target> Callbacks<T> {
         // SAFETY: device-mapper passes a line and a bio, never null.
         let (line, bio) = unsafe { (NonNull::new_unchecked(ti), NonNull::new_unchecked(bio)) };
         // SAFETY: these are the arguments of `map`, and this is the only call.
-        let raw = unsafe { RawBio::<T>::begin(line, bio) };
+        let raw = unsafe { RawBio::<T::Io>::begin(line, bio) };
         // SAFETY: a line with I/O is between `ctr` and `dtr`, and `dtr` waits for that section.
         T::map(unsafe { borrow::<T>(ti) }, MapBio::new(raw)).code()
     }
@@ -137,7 +143,7 @@ impl<T: Target> Callbacks<T> {
         // SAFETY: device-mapper passes a bio, never null.
         let bio = unsafe { NonNull::new_unchecked(bio) };
         // SAFETY: this is the argument of `end_io`, and this is the only call.
-        let raw = unsafe { RawBio::<T>::back(bio) };
+        let raw = unsafe { RawBio::<T::Io>::back(bio) };
         if !T::HAS_END_IO || raw.header().is_answered() {
             raw.give_back();
             return bindings::DM_ENDIO_DONE as c_int;
@@ -154,7 +160,7 @@ impl<T: Target> Callbacks<T> {
         };
         // SAFETY: the verdict says that the `EndBio` was consumed by `finish`, which gives up the
         // ownership without passing it on: it is ours again.
-        unsafe { RawBio::<T>::back(bio) }.give_back();
+        unsafe { RawBio::<T::Io>::back(bio) }.give_back();
         // SAFETY: as above.
         unsafe { *error = status.to_raw() };
         bindings::DM_ENDIO_DONE as c_int

@@ -38,6 +38,7 @@ pub mod linger;
 pub mod log;
 mod mapped;
 pub mod noio;
+mod op;
 pub mod pm;
 pub mod queue;
 pub mod random;
@@ -53,7 +54,7 @@ pub mod time;
 pub mod xxhash;
 
 pub use args::{word_bytes, word_text, Args};
-pub use bio::{Bio, CannotSplit, DoneBio, EndBio, EndVerdict, MapBio, Op, Verdict};
+pub use bio::{Bio, CannotSplit, DoneBio, EndBio, EndVerdict, MapBio, Verdict};
 pub use bio_list::BioList;
 pub use device::{BlockDevice, DevT, Device, Disks, ReadOnlyDevice};
 pub use events::{Events, MappedName, TableId};
@@ -65,6 +66,8 @@ pub(crate) use log::{
     dm_err, dm_err_limited, dm_info, dm_info_limited, dm_refuse, dm_warn, dm_warn_limited,
 };
 pub use mapped::{Cached, MappedDisk};
+pub use op::Op;
+pub use raw_bio::PerBio;
 pub use registration::Registration;
 pub use setup::Setup;
 pub use status::Status;

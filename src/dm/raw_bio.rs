@@ -8,20 +8,25 @@
 use core::{marker::PhantomData, mem::ManuallyDrop, ptr::NonNull};
 use kernel::prelude::*;
 
-use super::{bindings, bio::Op, status::Status, target::Target};
+use super::{bindings, op::Op, status::Status};
+
+/// What a target keeps for each bio: see [`Target::Io`](super::target::Target::Io).
+pub trait PerBio: Default + Send + 'static {}
+
+impl<T: Default + Send + 'static> PerBio for T {}
 
 /// What this layer and the target keep for each bio.
 #[repr(C, align(8))]
-pub(super) struct Header<T: Target> {
+pub(super) struct Header<Io: PerBio> {
     ti: NonNull<bindings::dm_target>,
     sector: u64,
     sectors: u32,
     /// The target answered the bio itself (or held its answer back): `end_io` is not to see it.
     answered: bool,
-    pub(super) io: T::Io,
+    pub(super) io: Io,
 }
 
-impl<T: Target> Header<T> {
+impl<Io: PerBio> Header<Io> {
     /// Bytes to ask device-mapper for.
     ///
     /// It places them right before a structure that is aligned to 8 bytes, so that a size that is a
@@ -49,35 +54,35 @@ impl<T: Target> Header<T> {
     }
 }
 
-/// Sole ownership of a bio that device-mapper mapped through a target of type `T`.
+/// Sole ownership of a bio that device-mapper mapped through a target whose [`Target::Io`](super::target::Target::Io) is `Io`.
 ///
 /// # Invariants
 ///
-/// - `bio` is a bio that device-mapper allocated for a `map` call of `T`'s callbacks, and that has
+/// - `bio` is a bio that device-mapper allocated for a `map` call of such a target's callbacks, and that has
 ///   not been completed. Device-mapper keeps it, its table line and the target until then, and, for
 ///   the callback that it was given to, until that returns (see [`Callbacks`](super::callbacks)).
 /// - `header` is its per-bio data, initialised.
 /// - No other `RawBio`, and nobody else, accesses the bio or its header.
-pub struct RawBio<T: Target> {
+pub struct RawBio<Io: PerBio> {
     bio: NonNull<bindings::bio>,
-    header: NonNull<Header<T>>,
-    _owns: PhantomData<T::Io>,
+    header: NonNull<Header<Io>>,
+    _owns: PhantomData<Io>,
 }
 
-// SAFETY: the bio has one owner, who may be any thread; `T::Io` is `Send` by its bound.
-unsafe impl<T: Target> Send for RawBio<T> {}
+// SAFETY: the bio has one owner, who may be any thread; `Io` is `Send` by its bound.
+unsafe impl<Io: PerBio> Send for RawBio<Io> {}
 
-impl<T: Target> RawBio<T> {
+impl<Io: PerBio> RawBio<Io> {
     /// Where device-mapper keeps the header of `bio`.
     ///
     /// # Safety
     ///
-    /// `bio` is a bio that device-mapper mapped through a target of type `T`.
-    unsafe fn locate(bio: NonNull<bindings::bio>) -> NonNull<Header<T>> {
-        // SAFETY: by the safety requirements this is a bio with `Header::<T>::SIZE` bytes of
+    /// `bio` is a bio that device-mapper mapped through a target whose [`Target::Io`](super::target::Target::Io) is `Io`.
+    unsafe fn locate(bio: NonNull<bindings::bio>) -> NonNull<Header<Io>> {
+        // SAFETY: by the safety requirements this is a bio with `Header::<Io>::SIZE` bytes of
         // per-bio data, which is not at address 0.
         unsafe {
-            NonNull::new_unchecked(bindings::dm_per_bio_data(bio.as_ptr(), Header::<T>::SIZE))
+            NonNull::new_unchecked(bindings::dm_per_bio_data(bio.as_ptr(), Header::<Io>::SIZE))
         }
         .cast()
     }
@@ -110,7 +115,7 @@ impl<T: Target> RawBio<T> {
                 },
                 sectors,
                 answered: false,
-                io: T::Io::default(),
+                io: Io::default(),
             })
         };
         // INVARIANT: the bio is `map`'s to decide on, and its header was just initialised.
@@ -142,7 +147,7 @@ impl<T: Target> RawBio<T> {
         // INVARIANT: by the safety requirements.
         Self {
             bio,
-            // SAFETY: the bio was mapped through a target of type `T`.
+            // SAFETY: the bio was mapped through a target whose [`Target::Io`](super::target::Target::Io) is `Io`.
             header: unsafe { Self::locate(bio) },
             _owns: PhantomData,
         }
@@ -153,12 +158,12 @@ impl<T: Target> RawBio<T> {
         self.bio
     }
 
-    pub(super) fn header(&self) -> &Header<T> {
+    pub(super) fn header(&self) -> &Header<Io> {
         // SAFETY: by the type invariants it is initialised, and ours.
         unsafe { self.header.as_ref() }
     }
 
-    pub(super) fn header_mut(&mut self) -> &mut Header<T> {
+    pub(super) fn header_mut(&mut self) -> &mut Header<Io> {
         // SAFETY: by the type invariants it is initialised, and ours alone.
         unsafe { self.header.as_mut() }
     }

@@ -3,7 +3,7 @@
 //! What a target's constructor works with.
 
 use core::{marker::PhantomData, ptr::NonNull};
-use kernel::{prelude::*, sync::Arc};
+use kernel::prelude::*;
 
 use super::{
     bindings,
@@ -11,7 +11,6 @@ use super::{
     events::{Events, MappedName, TableId},
     lease::Lease,
     mapped::MappedDisk,
-    target::Target,
 };
 
 /// A device that was opened, and those before it.
@@ -49,12 +48,6 @@ impl Line {
             opened = next;
         }
     }
-}
-
-/// A target, and all that device-mapper's `private` pointer stands for.
-pub(super) struct Private<T: Target> {
-    pub(super) target: Arc<T>,
-    pub(super) line: Line,
 }
 
 /// A table line that is being constructed.

@@ -88,7 +88,7 @@ pub trait Target: Send + Sync + Sized + 'static {
     /// Runs inside the submission of I/O: to wait for other I/O here is a deadlock. With
     /// [`Features::NOWAIT`] it must not sleep at all. The target lives until it returns, also when
     /// the bio was given away and has ended.
-    fn map<'b>(this: ArcBorrow<'_, Self>, bio: MapBio<'b, Self>) -> Verdict<'b>;
+    fn map<'b>(this: ArcBorrow<'_, Self>, bio: MapBio<'b, Self::Io>) -> Verdict<'b>;
 
     /// A bio is back from the device that it was sent to.
     ///
@@ -96,7 +96,7 @@ pub trait Target: Send + Sync + Sized + 'static {
     /// it returns, also when the bio was given away and has ended.
     fn end_io<'b>(
         _this: ArcBorrow<'_, Self>,
-        _bio: EndBio<'b, Self>,
+        _bio: EndBio<'b, Self::Io>,
         _status: Status,
     ) -> EndVerdict<'b> {
         build_error!(VTABLE_DEFAULT_ERROR)

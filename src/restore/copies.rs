@@ -11,7 +11,7 @@
 //!
 //! Lock: a lane's `handed`, a leaf, held for moments.
 
-use super::core::Core;
+use super::devices::Devices;
 use crate::dm::{
     kcopyd::{CopyDone, CopyRange, CopyResult as CopyEnd, Kcopyd},
     noio::NoIo,
@@ -26,27 +26,43 @@ const LANES: usize = 2;
 /// Jobs that can be under way in a lane.
 const PLACES: usize = (BACKGROUND_JOBS + URGENT_JOBS) / LANES;
 
+/// What the copies belong to.
+pub(super) trait CopyOwner: CopyDone + Send + Sync + 'static {
+    /// The copies.
+    fn copies(&self) -> &Copies<Self>
+    where
+        Self: Sized;
+
+    /// Where they copy from and to.
+    fn devices(&self) -> &Devices;
+
+    /// The copy of a job has ended. Any context.
+    fn copy_ended(this: &Ref<Self>, job: usize, result: CopyResult)
+    where
+        Self: Sized;
+}
+
 /// Copies from the clone to the source. The engine's jobs take turns with the lanes.
 #[pin_data]
-pub(super) struct Copies {
+pub(super) struct Copies<C: CopyOwner> {
     #[pin]
-    even: Lane,
+    even: Lane<C>,
     #[pin]
-    odd: Lane,
+    odd: Lane<C>,
 }
 
 #[pin_data]
-struct Lane {
+struct Lane<C: CopyOwner> {
     /// Has half a MiB of its own, so that it makes progress when there is no memory.
-    client: Kcopyd<Core>,
+    client: Kcopyd<C>,
     /// Copies that `job` has yet to begin, oldest first.
     #[pin]
     handed: SpinLock<KVec<Copy>>,
     #[pin]
-    job: Job<Core>,
+    job: Job<C>,
 }
 
-impl Copies {
+impl<C: CopyOwner> Copies<C> {
     /// An initialiser; none is in flight. Sleeps.
     pub(super) fn new(name: &MappedName) -> Result<impl PinInit<Self, Error>> {
         let lanes = LANES as u32;
@@ -54,10 +70,14 @@ impl Copies {
         let (even, odd) = (
             new_job!(
                 queue.clone(),
-                |core| begin(&core, &core.copies.even),
+                |owner: Ref<C>| begin(&owner, &owner.copies().even),
                 Cpu::next()
             ),
-            new_job!(queue, |core| begin(&core, &core.copies.odd), Cpu::next()),
+            new_job!(
+                queue,
+                |owner: Ref<C>| begin(&owner, &owner.copies().odd),
+                Cpu::next()
+            ),
         );
         Ok(try_pin_init!(Self {
             even <- Lane::new(even)?,
@@ -66,16 +86,16 @@ impl Copies {
     }
 
     /// Starts a copy; its result comes to the inbox. May sleep for memory. For the worker.
-    pub(super) fn start(&self, core: &Ref<Core>, copy: Copy) {
+    pub(super) fn start(&self, owner: &Ref<C>, copy: Copy) {
         let lane = if copy.job % LANES == 0 {
             &self.even
         } else {
             &self.odd
         };
         if copy.at_once {
-            lane.begin(core, copy);
+            lane.begin(owner, copy);
         } else {
-            lane.hand(core, copy);
+            lane.hand(owner, copy);
         }
     }
 
@@ -94,8 +114,8 @@ impl Copies {
     }
 }
 
-impl Lane {
-    fn new(job: impl PinInit<Job<Core>>) -> Result<impl PinInit<Self, Error>> {
+impl<C: CopyOwner> Lane<C> {
+    fn new(job: impl PinInit<Job<C>>) -> Result<impl PinInit<Self, Error>> {
         let handed = KVec::with_capacity(PLACES, GFP_KERNEL)?;
         Ok(try_pin_init!(Self {
             client: Kcopyd::new(PLACES)?,
@@ -104,60 +124,59 @@ impl Lane {
         }))
     }
 
-    fn hand(&self, core: &Ref<Core>, copy: Copy) {
+    fn hand(&self, owner: &Ref<C>, copy: Copy) {
         let handed = self.handed.lock().push_within_capacity(copy);
         match handed {
             Ok(()) => {
-                self.job.enqueue(core);
+                self.job.enqueue(owner);
             }
-            Err(_) => refused(core, copy),
+            Err(_) => refused(owner, copy),
         }
     }
 
-    fn begin(&self, core: &Ref<Core>, copy: Copy) {
+    fn begin(&self, owner: &Ref<C>, copy: Copy) {
         let range = CopyRange {
             from: copy.sectors.start(),
             to: copy.sectors.start(),
             sectors: copy.sectors.len(),
         };
-        let (clone, source) = (&core.devices.clone, &core.devices.source);
+        let (clone, source) = (&owner.devices().clone, &owner.devices().source);
         let begun = self
             .client
-            .copy(core.clone(), copy.job as u64, clone, source, range);
+            .copy(owner.clone(), copy.job as u64, clone, source, range);
         if begun.is_err() {
-            refused(core, copy);
+            refused(owner, copy);
         }
     }
 }
 
 /// A lane's job: begins what it was handed.
-fn begin(core: &Ref<Core>, lane: &Lane) {
+fn begin<C: CopyOwner>(owner: &Ref<C>, lane: &Lane<C>) {
     let _noio = NoIo::enter();
     loop {
         // Bound to a name, so that the lock is not held while the copy begins.
         let next = lane.handed.lock().remove(0);
         match next {
-            Ok(copy) => lane.begin(core, copy),
+            Ok(copy) => lane.begin(owner, copy),
             Err(_) => return,
         }
     }
 }
 
 /// Never happens: a lane has as many places as the engine has jobs for it.
-fn refused(core: &Ref<Core>, copy: Copy) {
+fn refused<C: CopyOwner>(owner: &Ref<C>, copy: Copy) {
     let failed = CopyResult {
         read_error: false,
         write_error: true,
     };
-    Core::copy_ended(core, copy.job, failed);
+    C::copy_ended(owner, copy.job, failed);
 }
 
-impl CopyDone for Core {
-    fn copy_done(this: &Ref<Self>, cookie: u64, end: CopyEnd) {
-        let result = CopyResult {
-            read_error: end.read_error,
-            write_error: end.write_error,
-        };
-        Core::copy_ended(this, cookie as usize, result);
-    }
+/// A copy has ended. Any context.
+pub(super) fn done<C: CopyOwner>(owner: &Ref<C>, cookie: u64, end: CopyEnd) {
+    let result = CopyResult {
+        read_error: end.read_error,
+        write_error: end.write_error,
+    };
+    C::copy_ended(owner, cookie as usize, result);
 }

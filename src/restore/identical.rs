@@ -10,25 +10,22 @@
 //!
 //! Sleeps. Nothing here is written to a device but what others have left in its page cache.
 
-use super::core::{Core, Desk};
+use super::ended;
 use super::identity::Reader;
-use super::metadata::Unusable;
-use super::worker;
+use super::state::{Core, Desk, PLACE_BLOCKS};
+use super::unusable::Unusable;
 use crate::dm::{
-    buffer::{BlockBuf, Span, BLOCK, SECTOR, SECTORS_PER_BLOCK},
+    buffer::{BlockBuf, Span, BLOCK, SECTOR},
     dm_refuse, BlockDevice,
 };
 use crate::engine::{
     format::{samples::Samples, Refusal},
-    identity::identical::{Place, Places, PIECE},
+    identity::identical::{Place, Places},
 };
 use kernel::prelude::*;
 
 /// Blocks for what is read from one device at a time.
-const HALF: u32 = (PIECE as u32).div_ceil(SECTORS_PER_BLOCK);
-/// Blocks of the buffer: source and clone.
-pub(super) const BLOCKS: usize = HALF as usize * 2;
-
+const HALF: u32 = PLACE_BLOCKS as u32;
 /// Checks that source and clone are the same, as far as samples tell, and that both are there for
 /// good. Returns samples of the clone, which the source has, too.
 ///
@@ -80,7 +77,7 @@ fn settle(core: &Core) -> Result {
     };
     tell("write-back of the source's pages", source.write_pages())?;
     tell("write-back of the clone's pages", clone.write_pages())?;
-    tell("source flush", worker::flush_now(core))?;
+    tell("source flush", ended::flush_now(core))?;
     let flushed = core.io.flush(clone);
     let flushed = flushed.inspect_err(|_| core.shared.count_error(true));
     tell("clone flush", flushed)?;

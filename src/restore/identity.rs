@@ -3,10 +3,11 @@
 //! Telling source and clone apart, from one another and from other disks: samples are read here, what
 //! follows from them is the engine's to say. Everything here sleeps, and allocates nothing.
 
-use super::core::{Core, Desk, Devices};
-use super::metadata::{Unusable, Usable};
+use super::devices::Devices;
+use super::ended;
 use super::report;
-use super::worker;
+use super::state::{Core, Desk};
+use super::unusable::{Unusable, Usable};
 use crate::dm::{
     buffer::{BlockBuf, Span, SECTOR},
     dm_info, dm_refuse, dm_warn,
@@ -15,18 +16,15 @@ use crate::dm::{
 };
 use crate::engine::{
     format::{
-        samples::{Item, Samples, END_SECTORS},
+        samples::{Item, Samples},
         superblock::Superblock,
-        Refusal, BLOCK_SECTORS,
+        Refusal,
     },
     identity::devices::{Accepted, Differences, Exchange, Recorded},
     maps::{Mode, Role},
     words::settings::Features,
 };
 use kernel::prelude::*;
-
-/// Blocks of a buffer for samples.
-pub(super) const SAMPLE_BLOCKS: usize = (END_SECTORS / BLOCK_SECTORS) as usize;
 
 /// The devices of a table line, and how to read them.
 #[derive(Clone, Copy)]
@@ -48,7 +46,7 @@ impl<'a> Reader<'a> {
         }
     }
 
-    /// Samples of the clone. `buf` has at least [`SAMPLE_BLOCKS`] blocks.
+    /// Samples of the clone. `buf` has at least [`SAMPLE_BLOCKS`](super::state::SAMPLE_BLOCKS) blocks.
     ///
     /// Errors: as the device answers.
     pub(super) fn clone(
@@ -63,7 +61,7 @@ impl<'a> Reader<'a> {
         Ok(samples)
     }
 
-    /// Samples of the source: what cannot be read is left out. `buf` has at least [`SAMPLE_BLOCKS`]
+    /// Samples of the source: what cannot be read is left out. `buf` has at least [`SAMPLE_BLOCKS`](super::state::SAMPLE_BLOCKS)
     /// blocks.
     pub(super) fn source(self, items: impl Iterator<Item = Item>, buf: &mut BlockBuf) -> Samples {
         let mut samples = Samples::default();
@@ -303,7 +301,7 @@ pub(super) fn leave_source(core: &Core) {
 /// Takes samples of the source, for the next superblock. What they are of must be there for good; if
 /// the source cannot be flushed there are none.
 pub(super) fn sample_source(core: &Core, desk: &mut Desk) {
-    let samples = match worker::flush_now(core) {
+    let samples = match ended::flush_now(core) {
         Ok(()) => {
             let wanted = core.engine.lock().source_wanted(&core.shared);
             Reader::of(core).source(wanted.items(), &mut desk.sampling)

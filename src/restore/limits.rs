@@ -4,7 +4,7 @@
 //! the clone prefers is not the host's business: it would stay in file systems and partition tables
 //! long after the restore.
 
-use super::core::Core;
+use super::state::Core;
 use crate::dm::{BlockDevice, DeviceVisitor, Limits};
 
 /// Shows device-mapper the source. The clone is not shown, because it could veto discards and write

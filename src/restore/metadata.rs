@@ -3,22 +3,23 @@
 //! Synchronous metadata I/O: identify, format, load, checkpoint. Everything here sleeps; what is
 //! read and written is the engine's to say.
 
-use super::core::{Core, Desk, Devices};
+use super::devices::Devices;
+use super::ended::take_ended;
 use super::identical::confirm;
 use super::identity;
+use super::metadata_io::{flushing, read, write};
 use super::pm;
 use super::report;
-use super::roles;
-use super::worker;
+use super::state::{Core, Desk};
+use super::unusable::{Unusable, Usable};
 use crate::dm::{
     buffer::BlockBuf,
-    buffer::Span,
-    claims::{self, Claim, Conflict},
+    claims::{self, Claim},
     dm_info, dm_refuse,
     io::{Durability, IoClient},
     random,
     time::{now_ns, sleep_until},
-    word_text, BlockDevice, Device, MappedName,
+    word_text, BlockDevice,
 };
 use crate::engine::{
     base::geometry::Geometry,
@@ -26,7 +27,7 @@ use crate::engine::{
         bytes,
         layout::{BLANK_BLOCKS, JOURNAL_BLOCKS},
         superblock::Superblock,
-        Block, Refusal, BLOCK, BLOCK_SECTORS,
+        Refusal, BLOCK, BLOCK_SECTORS,
     },
     identity::identical::Places,
     maps::Role,
@@ -35,83 +36,6 @@ use crate::engine::{
     record::metadata_mode::MetadataMode,
 };
 use kernel::prelude::*;
-
-/// Blocks that are read at a time: all of the journal, or all that must be blank.
-pub(super) const READ_BLOCKS: usize = if BLANK_BLOCKS > JOURNAL_BLOCKS {
-    BLANK_BLOCKS as usize
-} else {
-    JOURNAL_BLOCKS as usize
-};
-
-/// Why metadata cannot be used.
-pub(super) enum Unusable {
-    /// It could not be read.
-    Unreadable(Error),
-    /// It was read, and refused.
-    Refused(Refusal),
-    /// Somebody else uses it.
-    InUse(Conflict),
-}
-
-impl From<Refusal> for Unusable {
-    fn from(refusal: Refusal) -> Self {
-        Self::Refused(refusal)
-    }
-}
-
-impl From<Conflict> for Unusable {
-    fn from(conflict: Conflict) -> Self {
-        Self::InUse(conflict)
-    }
-}
-
-impl From<Error> for Unusable {
-    fn from(error: Error) -> Self {
-        Self::Unreadable(error)
-    }
-}
-
-impl Unusable {
-    /// The reason, for `ti->error` and the log.
-    pub(super) fn reason(&self) -> &'static CStr {
-        match self {
-            Self::Unreadable(_) => c"a device cannot be read or flushed",
-            Self::Refused(refusal) => refusal.reason(),
-            Self::InUse(_) => c"metadata is in use by another restore target",
-        }
-    }
-
-    /// The error for user space.
-    pub(super) fn error(&self) -> Error {
-        match self {
-            Self::Unreadable(error) => *error,
-            Self::Refused(_) => EINVAL,
-            Self::InUse(_) => EBUSY,
-        }
-    }
-
-    /// Says in the log what there is to say beside the reason.
-    pub(super) fn tell(&self, name: MappedName) {
-        match self {
-            Self::InUse(conflict) => roles::tell(name, conflict),
-            Self::Refused(Refusal::LargerBlocks { given, recorded }) => dm_refuse!(
-                name,
-                "source or clone has logical blocks of {given} bytes, the metadata was made for \
-                 {recorded}: give devices with blocks of {recorded} bytes or less or, when no restore is \
-                 running, blank metadata with 'format'"
-            ),
-            Self::Refused(_) | Self::Unreadable(_) => {}
-        }
-    }
-}
-
-pub(super) type Usable<T> = Result<T, Unusable>;
-
-/// Reads `count` blocks from block `place` on to the start of `buf`.
-fn read(io: &IoClient, device: &Device, place: u64, count: u64, buf: &mut BlockBuf) -> Result {
-    let sector = place.saturating_mul(BLOCK_SECTORS);
-    io.read(device, sector, buf, Span::blocks(0, count as u32))
-}
 
 /// The superblock of metadata that exists, checked against the geometry of the table line; `None` if
 /// the device is blank and may be formatted. `buf` has [`READ_BLOCKS`] blocks. The UUID is claimed.
@@ -286,7 +210,7 @@ pub(super) fn checkpoint(core: &Core, desk: &mut Desk, mut checkpoint: Checkpoin
     loop {
         match advance(core, desk, &mut checkpoint)? {
             Advance::Done => return Ok(()),
-            Advance::Waits => worker::take_ended(core, desk),
+            Advance::Waits => take_ended(core, desk),
             Advance::Again(at) => wait_for_attempt(core, at),
             Advance::Failed => return Err(EIO),
         }
@@ -295,7 +219,7 @@ pub(super) fn checkpoint(core: &Core, desk: &mut Desk, mut checkpoint: Checkpoin
 
 /// A request has failed; the log says so while the next attempt is waited for.
 pub(super) fn wait_for_attempt(core: &Core, at: u64) {
-    core.raise_events();
+    report::raise_events(core);
     sleep_until(at);
 }
 
@@ -351,37 +275,6 @@ fn not_as_left(core: &Core, checkpoint: &mut Checkpoint) -> Advance {
         Progress::Again(at) => Advance::Again(at),
         Progress::Next | Progress::Failed => Advance::Failed,
     }
-}
-
-/// Makes a request to the metadata device that is or contains a flush.
-pub(super) fn flushing(core: &Core, request: impl FnOnce() -> Result) -> Result {
-    let sent = core.engine.lock().metadata_flush_sent(&core.shared);
-    let done = request();
-    let mut engine = core.engine.lock();
-    engine.metadata_flush_ended(&core.shared, sent, done.is_ok());
-    done
-}
-
-/// Reads a block into the scratch block.
-pub(super) fn read_scratch<'a>(core: &Core, desk: &'a mut Desk, place: u64) -> Result<&'a Block> {
-    let read = read(
-        &core.io,
-        &core.devices.metadata,
-        place,
-        1,
-        &mut desk.scratch,
-    );
-    read.inspect_err(|_| core.engine.lock().count_metadata_error())?;
-    desk.scratch.block(0).ok_or(EIO)
-}
-
-/// Writes the scratch block to `place`, in blocks.
-fn write(core: &Core, desk: &Desk, place: u64, durability: Durability) -> Result {
-    let sector = place.saturating_mul(BLOCK_SECTORS);
-    let span = Span::whole(&desk.scratch);
-    let device = &core.devices.metadata;
-    core.io
-        .write(device, sector, &desk.scratch, span, durability)
 }
 
 /// Begins a restore: one superblock.

@@ -5,34 +5,42 @@
 //! | hook | file |
 //! |---|---|
 //! | construct a table line | [`table`]; [`roles`] for what nobody else may use |
-//! | a request comes, a request is done | [`fast`] |
-//! | what cannot be done at once | [`worker`] |
+//! | a request comes, a request is done | [`map`], [`per_bio`] |
+//! | what cannot be done at once | [`worker`], [`ended`] |
 //! | copies in flight | [`copies`] |
 //! | suspend and resume | [`suspend`] |
-//! | load, format, checkpoint | [`metadata`] |
+//! | load, format, checkpoint | [`metadata`], [`metadata_io`] |
 //! | are source and clone the same? | [`identical`] |
 //! | which device is which | [`identity`] |
-//! | messages | [`control`] |
+//! | messages | [`messages`] |
+//! | status and table lines | [`status`] |
 //! | the machine's sleep | [`pm`] |
-//! | what the log says | [`report`] |
+//! | what the log says | [`report`], [`unusable`] |
+//! | what a table line consists of, and its locks | [`state`] |
 
-mod control;
 mod copies;
-mod core;
-mod fast;
+mod devices;
+mod ended;
 mod identical;
 mod identity;
 mod limits;
+mod map;
 mod memory;
+mod messages;
 mod metadata;
+mod metadata_io;
+mod per_bio;
 mod pm;
 mod report;
 mod roles;
+mod state;
+mod status;
 mod suspend;
 mod table;
+mod unusable;
 mod worker;
 
-use self::core::Core;
+use self::state::Core;
 use crate::dm::shared::Owner;
 use crate::dm::{
     Args, DeviceVisitor, EndBio, EndVerdict, Features, Limits, MapBio, Setup, Status, StatusKind,
@@ -50,10 +58,10 @@ pub(crate) struct Restore {
 
 #[vtable]
 impl Target for Restore {
-    const NAME: &'static CStr = c"restore";
-    const VERSION: [u32; 3] = [1, 0, 0];
+    const NAME: &'static CStr = status::NAME;
+    const VERSION: [u32; 3] = status::VERSION;
     const FEATURES: Features = Features::NOWAIT.with(Features::ATOMIC_WRITES);
-    type Io = fast::Io;
+    type Io = per_bio::Io;
 
     fn new(setup: &mut Setup<'_>, args: Args<'_>) -> Result<Arc<Self>> {
         let core = table::construct(setup, args)?;
@@ -63,16 +71,16 @@ impl Target for Restore {
         Ok(this)
     }
 
-    fn map<'b>(this: ArcBorrow<'_, Self>, bio: MapBio<'b, Self>) -> Verdict<'b> {
-        fast::map(&this.core, bio)
+    fn map<'b>(this: ArcBorrow<'_, Self>, bio: MapBio<'b, Self::Io>) -> Verdict<'b> {
+        map::map(&this.core, bio)
     }
 
     fn end_io<'b>(
         this: ArcBorrow<'_, Self>,
-        bio: EndBio<'b, Self>,
+        bio: EndBio<'b, Self::Io>,
         status: Status,
     ) -> EndVerdict<'b> {
-        fast::end_io(&this.core, bio, status)
+        map::end_io(&this.core, bio, status)
     }
 
     fn presuspend(this: ArcBorrow<'_, Self>, noflush: bool) {
@@ -96,15 +104,15 @@ impl Target for Restore {
     }
 
     fn message(this: ArcBorrow<'_, Self>, words: Args<'_>, _reply: &mut TextBuf<'_>) -> Result {
-        control::message(&this.core, words)
+        messages::message(&this.core, words)
     }
 
     fn status(this: ArcBorrow<'_, Self>, kind: StatusKind, out: &mut TextBuf<'_>) {
         // An error means that the text did not fit, which `out` itself keeps track of.
         let _ = match kind {
-            StatusKind::Info => this.core.write_status(out),
-            StatusKind::Table => this.core.write_table(out),
-            StatusKind::Ima => this.core.write_ima(out),
+            StatusKind::Info => status::write_info(&this.core, out),
+            StatusKind::Table => status::write_table(&this.core, out),
+            StatusKind::Ima => status::write_ima(&this.core, out),
         };
     }
 

@@ -14,7 +14,7 @@
 //!   ended (see [`worker`](super::worker)). The freezer waits for the run. So at the snapshot nothing of
 //!   the target's own is in flight, and behind it there is no worker that could begin anything.
 //! - In the line that is left behind, what would have to wait for the worker fails at once
-//!   ([`fast`](super::fast)): the task that writes the image must not wait for a queue that is frozen. What
+//!   ([`fast`](super::map)): the task that writes the image must not wait for a queue that is frozen. What
 //!   is marked already goes on, since it changes nothing but the host's data.
 //! - Where the worker runs for the first time behind a snapshot it looks whether the metadata device is as
 //!   it was left. It does so before it takes in the end of any request, because the data may be gone, and
@@ -22,8 +22,8 @@
 //!
 //! A table that is loaded while the machine goes to sleep needs no call: its worker looks, too.
 
-use super::core::{Core, Desk};
-use super::metadata;
+use super::metadata_io;
+use super::state::{Core, Desk};
 use crate::dm::{dm_err, dm_info, noio::NoIo, pm, shared::Ref, time::now_ns};
 use crate::engine::{
     format::superblock::Superblock, record::awake::Found, record::checkpoint::Checkpoint,
@@ -132,14 +132,14 @@ fn is_as_left(core: &Core, desk: &mut Desk) -> Result<bool> {
 }
 
 fn superblock(core: &Core, desk: &mut Desk, place: u64) -> Result<Option<Superblock>> {
-    let block = metadata::read_scratch(core, desk, place)?;
+    let block = metadata_io::read_scratch(core, desk, place)?;
     Ok(Superblock::decode(block).ok().flatten())
 }
 
 /// The volume was taken up by the kernel that has loaded the image. False if it was used, too.
 fn follow(core: &Core, desk: &mut Desk, newest: &Superblock) -> Result<bool> {
     let place = core.layout().journal(newest.tail);
-    let block = metadata::read_scratch(core, desk, place)?;
+    let block = metadata_io::read_scratch(core, desk, place)?;
     if !core.engine.lock().follow(newest, block) {
         return Ok(false);
     }
@@ -147,7 +147,7 @@ fn follow(core: &Core, desk: &mut Desk, newest: &Superblock) -> Result<bool> {
     loop {
         let place = core.engine.lock().table_place(index);
         let Some(place) = place else { break };
-        let block = metadata::read_scratch(core, desk, place)?;
+        let block = metadata_io::read_scratch(core, desk, place)?;
         let loaded = core.engine.lock().load_table(index, block, crc);
         let Ok(so_far) = loaded else {
             return Ok(false);

@@ -3,12 +3,16 @@
 //! What happens to a volume, in words for the kernel's log: each start, end, stall, recovery, change of
 //! mode and declaration, with figures. What fails or is refused is told where that is found out.
 
-use super::core::Core;
-use crate::dm::{dm_err, dm_err_limited, dm_info, dm_warn, time::now_ns, BlockDevice};
+use super::state::Core;
+use crate::dm::{
+    atomic::Ordering, dm_err, dm_err_limited, dm_info, dm_info_limited, dm_warn, dm_warn_limited,
+    time::now_ns, BlockDevice,
+};
 use crate::engine::{
     base::run::Run,
     copy::jobs::CopyResult,
     maps::{Mode, Role},
+    record::attempts,
     record::metadata_mode::MetadataMode,
     words::notices::Errors,
     words::notices::{Failing, Notice, Restored},
@@ -63,6 +67,38 @@ impl fmt::Display for Since {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let ms = now_ns().saturating_sub(self.0) / 1_000_000;
         write!(f, "{}.{:03} s", ms / 1000, ms % 1000)
+    }
+}
+
+/// Tells of what has happened: the log, and `dmsetup wait`. Sleeps.
+pub(super) fn raise_events(core: &Core) {
+    let mut engine = core.engine.lock();
+    let (notices, of_metadata) = (engine.take_notices(), engine.take_notice());
+    drop(engine);
+    if let Some(notice) = of_metadata {
+        metadata_device(core, notice);
+    }
+    if notices.is_empty() {
+        return;
+    }
+    let since = core.since.load(Ordering::Relaxed);
+    notices
+        .iter()
+        .for_each(|notice| self::notice(core, notice, since));
+    core.events.raise();
+}
+
+/// The metadata device fails, or works again.
+fn metadata_device(core: &Core, notice: attempts::Notice) {
+    match notice {
+        attempts::Notice::Failing(seconds) => dm_warn_limited!(
+            core.log_limit,
+            core.name,
+            "metadata device fails, tried again for {seconds} s; writes that need a record wait"
+        ),
+        attempts::Notice::Works => {
+            dm_info_limited!(core.log_limit, core.name, "metadata device works again");
+        }
     }
 }
 
@@ -122,7 +158,7 @@ pub(super) fn begun(core: &Core, delta: u64) {
 }
 
 /// What the engine has noted. `since`: when the restore began or was loaded, in nanoseconds.
-pub(super) fn notice(core: &Core, notice: Notice, since: u64) {
+fn notice(core: &Core, notice: Notice, since: u64) {
     match notice {
         Notice::Stalled {
             failing,

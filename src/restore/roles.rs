@@ -8,7 +8,8 @@
 //! | source | anything |
 //! | clone | source or metadata. It is only read, so that any number of lines may share it |
 
-use super::core::Devices;
+use super::devices::Devices;
+
 use crate::dm::{
     claims::{Claim, Conflict, Refused, Thing},
     dm_refuse, BlockDevice, MappedName, Setup,

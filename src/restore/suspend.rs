@@ -13,12 +13,12 @@
 //! device-mapper leaves the device suspended and tells nobody. The next thing to come may be a
 //! message, `preresume` again, or the destructor. Only `resume` means that all lines have succeeded.
 
-use super::core::{Core, Desk};
+use super::ended;
 use super::identity;
 use super::metadata;
 use super::report;
 use super::roles;
-use super::worker;
+use super::state::{Core, Desk};
 use crate::dm::{buffer::Span, io::Durability};
 use crate::dm::{
     dm_refuse,
@@ -70,7 +70,7 @@ pub(super) fn postsuspend(core: &Owner<Core>) {
         let _ = metadata::checkpoint(core, &mut desk, Checkpoint::new(Purpose::Suspended));
     }
     drop(desk);
-    core.raise_events();
+    report::raise_events(core);
 }
 
 /// Waits until nothing of the target's own is in flight and every result was taken in.
@@ -99,7 +99,7 @@ fn commit_all(core: &Core, desk: &mut Desk) {
         return;
     }
     // A failure is taken in, and what it concerns cannot be recorded.
-    let _ = worker::flush_now(core);
+    let _ = ended::flush_now(core);
     loop {
         let Some(block) = desk.scratch.block_mut(0) else {
             return;
@@ -216,7 +216,7 @@ fn go_on(core: &Owner<Core>) {
     engine.quiesce(false);
     engine.set_suspending(None);
     drop(engine);
-    core.raise_events();
+    report::raise_events(core);
     core.job.enqueue(&core.share());
 }
 

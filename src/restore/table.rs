@@ -3,11 +3,14 @@
 //! Construction: from the words of a table line to a [`Core`]. Each way in which a line can be bad
 //! has its own reason; the figures are in the log. Nothing is written here.
 
-use super::core::{Core, Devices};
+use super::devices::Devices;
 use super::identity::Reader;
 use super::memory::KernelMemory;
-use super::metadata::{self, READ_BLOCKS};
+use super::metadata;
+use super::metadata_io::READ_BLOCKS;
 use super::roles;
+use super::state::Core;
+use super::worker;
 use crate::dm::{
     buffer::BlockBuf, claims::Claim, dm_refuse, io::IoClient, shared::Owner, word_bytes, Args,
     BlockDevice, Device, Disks, Events, MappedDisk, MappedName, ReadOnlyDevice, Setup, TableId,
@@ -106,7 +109,14 @@ fn build(
 ) -> Result<Owner<Core>> {
     let geometry = engine.geometry();
     let shared = Shared::<KernelMemory>::new(geometry).map_err(|_| ENOMEM)?;
-    Owner::new(Core::new(identity, devices, shared, engine, load)?)
+    Owner::new(Core::new(
+        identity,
+        devices,
+        shared,
+        engine,
+        load,
+        worker::run,
+    )?)
 }
 
 /// Whether metadata and source have a volatile cache in common. What has none at all loses nothing.

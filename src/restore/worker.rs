@@ -10,14 +10,14 @@
 //! While the machine goes to sleep a run goes on with further rounds instead, until what it has begun
 //! has ended: the freezer waits for it, see [`pm`](super::pm).
 
-use super::core::{Core, Desk, COMMIT, FLUSH};
+use super::ended::take_ended;
 use super::metadata::{self, Advance};
+use super::per_bio::Io;
 use super::pm as sleep;
 use super::report;
-use super::Restore;
+use super::state::{Core, Desk, COMMIT, FLUSH};
 use crate::dm::{
-    buffer::Span, dm_err_limited, io::Durability, noio::NoIo, pm, shared::Ref, time::now_ns, Bio,
-    BioList, Status,
+    buffer::Span, io::Durability, noio::NoIo, pm, shared::Ref, time::now_ns, Bio, BioList, Status,
 };
 use crate::engine::{
     base::run::Run,
@@ -28,10 +28,9 @@ use crate::engine::{
     record::commit::Commit,
     record::commit::Written,
     request::admit::Admission,
-    request::in_flight::{Sent, Taken},
+    request::in_flight::Sent,
     sync::flushes::{FlushNeed, Settled},
 };
-use kernel::prelude::*;
 
 /// While the machine goes to sleep: how long a run waits for what comes next, in nanoseconds. A kernel
 /// thread that is in the middle of a row of writes is not frozen before these are done, and they would
@@ -81,7 +80,7 @@ fn round(core: &Ref<Core>) -> Round {
     let busy = in_flight || desk.checkpoint.is_some();
     drop(engine);
     drop(desk);
-    core.raise_events();
+    report::raise_events(core);
     Round { wake_at, busy }
 }
 
@@ -99,50 +98,6 @@ fn is_over(core: &Core, round: &Round) -> bool {
     };
     let rung = core.bell.wait(longest);
     !rung && !round.busy
-}
-
-/// Requests whose I/O is done: source flushes, overwrites, FUA writes.
-pub(super) fn take_ended(core: &Core, desk: &mut Desk) {
-    let (own, mut ended) = {
-        let mut inbox = core.inbox.lock();
-        (inbox.flushed.take(), ::core::mem::take(&mut inbox.ended))
-    };
-    if let Some(sent) = own {
-        desk.flushing = false;
-        take_own_flush(core, sent);
-    }
-    while let Some(mut bio) = ended.pop() {
-        let io = bio.io_mut();
-        let taken = core.engine.lock().take_ended(&core.shared, &mut io.sent);
-        match taken {
-            Taken::Settle => desk.syncing.push(bio),
-            Taken::Answer(ok) => {
-                let status = io.status(ok);
-                bio.complete(status);
-            }
-        }
-    }
-}
-
-/// The end of a source flush of the target's own.
-fn take_own_flush(core: &Core, mut sent: Sent) {
-    let taken = core.engine.lock().take_ended(&core.shared, &mut sent);
-    if taken == Taken::Answer(false) {
-        dm_err_limited!(
-            core.log_limit,
-            core.name,
-            "source flush failed, what it should have covered is copied again"
-        );
-    }
-}
-
-/// Flushes the source and waits for it. For hooks.
-pub(super) fn flush_now(core: &Core) -> Result {
-    let mut sent = Sent::own_flush(&core.shared);
-    let flushed = core.io.flush(&core.devices.source);
-    sent.ended(&core.shared, flushed.is_ok());
-    take_own_flush(core, sent);
-    flushed
 }
 
 fn take_copies(core: &Core, desk: &mut Desk) {
@@ -209,13 +164,13 @@ fn admit_new(core: &Ref<Core>, desk: &mut Desk) {
     admit_all(core, desk, new);
 }
 
-fn admit_all(core: &Ref<Core>, desk: &mut Desk, mut bios: BioList<Bio<Restore>>) {
+fn admit_all(core: &Ref<Core>, desk: &mut Desk, mut bios: BioList<Bio<Io>>) {
     while let Some(bio) = bios.pop() {
         admit_one(core, desk, bio);
     }
 }
 
-fn admit_one(core: &Ref<Core>, desk: &mut Desk, mut bio: Bio<Restore>) {
+fn admit_one(core: &Ref<Core>, desk: &mut Desk, mut bio: Bio<Io>) {
     loop {
         let Some(ticket) = bio.io_mut().sent.ticket_mut() else {
             return bio.complete(Status::IOERR);

@@ -10,7 +10,7 @@ const LONGEST_PAUSE: u64 = 30_000_000_000;
 
 /// When the target flushes by itself. Times in nanoseconds.
 #[derive(Debug, Default)]
-pub struct FlushPace {
+pub(in crate::engine) struct FlushPace {
     /// Number of clears that were covered when it was looked at last.
     pub(in crate::engine) covered: u64,
     /// Whether there were clears then that no flush had covered, and since when.

@@ -5,31 +5,19 @@
 //! Takes no lock for reads and for writes to marked extents; what cannot go at once is left in the
 //! inbox for the worker. Nothing here sleeps, and [`end_io`] may run in a hard interrupt.
 
-use super::core::Core;
-use super::Restore;
+use super::per_bio::Io;
+use super::state::Core;
 use crate::dm::linger::{linger, Place};
 use crate::dm::shared::Owner;
 use crate::dm::{
     dm_warn_limited, pm, time::now_ns, EndBio, EndVerdict, MapBio, Op, Status, Verdict,
 };
 use crate::engine::base::run::Run;
-use crate::engine::copy::host_latency::Sample;
 use crate::engine::request::in_flight::{Ended, Sent};
 use crate::engine::request::plan::{self, plan, Plan, Request, Route};
 
-/// What the target keeps for each request.
-#[derive(Default)]
-pub(crate) struct Io {
-    /// What the engine wants to know of it at its end.
-    pub(super) sent: Sent,
-    /// Its I/O has failed, and how.
-    pub(super) error: Option<Status>,
-    /// Whether its time is taken.
-    sample: Sample,
-}
-
 /// Decides where a request goes.
-pub(super) fn map<'b>(core: &Owner<Core>, mut bio: MapBio<'b, Restore>) -> Verdict<'b> {
+pub(super) fn map<'b>(core: &Owner<Core>, mut bio: MapBio<'b, Io>) -> Verdict<'b> {
     let sample = core.shared.probe.request(now_ns);
     let op = match bio.op() {
         Op::Read => plan::Op::Read,
@@ -64,7 +52,7 @@ pub(super) fn map<'b>(core: &Owner<Core>, mut bio: MapBio<'b, Restore>) -> Verdi
 
 fn route<'b>(
     core: &Owner<Core>,
-    mut bio: MapBio<'b, Restore>,
+    mut bio: MapBio<'b, Io>,
     request: Request,
     plan: Plan,
 ) -> Verdict<'b> {
@@ -109,7 +97,7 @@ fn waits_for_ever(core: &Core, sent: &Sent, route: Route) -> bool {
     }
 }
 
-fn fail_left_behind<'b>(core: &Core, bio: MapBio<'b, Restore>) -> Verdict<'b> {
+fn fail_left_behind<'b>(core: &Core, bio: MapBio<'b, Io>) -> Verdict<'b> {
     dm_warn_limited!(
         core.log_limit,
         core.name,
@@ -119,7 +107,7 @@ fn fail_left_behind<'b>(core: &Core, bio: MapBio<'b, Restore>) -> Verdict<'b> {
 }
 
 /// A flush goes to the source first. What it covers is settled now, before it is submitted.
-fn map_flush<'b>(core: &Owner<Core>, mut bio: MapBio<'b, Restore>) -> Verdict<'b> {
+fn map_flush<'b>(core: &Owner<Core>, mut bio: MapBio<'b, Io>) -> Verdict<'b> {
     if pm::is_left_behind() && !core.shared.sync.is_settled(core.shared.sync.sync_point()) {
         return fail_left_behind(core, bio);
     }
@@ -130,7 +118,7 @@ fn map_flush<'b>(core: &Owner<Core>, mut bio: MapBio<'b, Restore>) -> Verdict<'b
 /// The I/O of a request is done: mostly so is the request.
 pub(super) fn end_io<'b>(
     core: &Owner<Core>,
-    mut bio: EndBio<'b, Restore>,
+    mut bio: EndBio<'b, Io>,
     status: Status,
 ) -> EndVerdict<'b> {
     let io = bio.io_mut();
@@ -171,20 +159,9 @@ pub(super) fn end_io<'b>(
 }
 
 /// The host has read from the clone: the same is copied next.
-fn copy_soon(core: &Owner<Core>, bio: &EndBio<'_, Restore>) {
+fn copy_soon(core: &Owner<Core>, bio: &EndBio<'_, Io>) {
     let sectors = Run::new(bio.sector(), u64::from(bio.sectors()));
     if core.shared.read_from_clone(sectors) {
         core.job.enqueue(&core.share());
-    }
-}
-
-impl Io {
-    /// What the host is told.
-    pub(super) fn status(&self, ok: bool) -> Status {
-        if ok {
-            Status::OK
-        } else {
-            self.error.unwrap_or(Status::IOERR)
-        }
     }
 }

@@ -11,40 +11,34 @@
 //! 3. `inbox`: a spin lock that disables interrupts, held for moments; the only lock in `map`,
 //!    `end_io` and completions.
 
-use super::copies::Copies;
-use super::identical;
-use super::identity::SAMPLE_BLOCKS;
+use super::copies::{self, Copies, CopyOwner};
+use super::devices::Devices;
 use super::memory::KernelMemory;
-use super::report;
-use super::worker;
-use super::Restore;
+use super::per_bio::Io;
 use crate::dm::{
     atomic::{AtomicU64, Ordering},
     bell::{new_bell, Bell},
-    buffer::BlockBuf,
+    buffer::{BlockBuf, SECTORS_PER_BLOCK},
     claims::Claim,
-    dm_info_limited, dm_warn_limited,
     io::{AsyncIo, IoClient, IoDone},
+    kcopyd::{CopyDone, CopyResult as CopyEnd},
     pm,
     queue::{new_job, Job, Kind, Queue},
     shared::Ref,
     time::now_ns,
-    word_text, Bio, BioList, BlockDevice, Device, DoneBio, Events, LogLimit, MappedDisk,
-    MappedName, ReadOnlyDevice, TableId, Target,
+    Bio, BioList, BlockDevice, DoneBio, Events, LogLimit, MappedDisk, MappedName, TableId,
 };
 use crate::engine::{
     copy::jobs::{CopyResult, BACKGROUND_JOBS, URGENT_JOBS},
-    format::layout::Layout,
+    format::{layout::Layout, samples::END_SECTORS, BLOCK_SECTORS},
+    identity::identical::PIECE,
     machine::Engine,
-    record::attempts::Notice,
     record::checkpoint::Checkpoint,
     record::commit_delay::Gather,
     request::in_flight::Sent,
     shared::Shared,
     words::settings::Features,
-    words::table_line::Line,
 };
-use ::core::fmt;
 use kernel::{
     new_mutex, new_spinlock_irq,
     prelude::*,
@@ -54,29 +48,21 @@ use kernel::{
 /// Results of copies that the worker has not seen yet: there can be no more than copies.
 const RESULTS: usize = BACKGROUND_JOBS + URGENT_JOBS;
 
-/// The devices of a table line.
-pub(super) struct Devices {
-    pub(super) metadata: Device,
-    pub(super) source: Device,
-    pub(super) clone: ReadOnlyDevice,
-}
-
-impl Devices {
-    /// The largest logical block size of source and clone, in bytes.
-    pub(super) fn block_size(&self) -> u32 {
-        let source = self.source.logical_block_size();
-        source.max(self.clone.logical_block_size())
-    }
-}
+/// Blocks for what is read of one device at a time to compare it.
+pub(super) const PLACE_BLOCKS: usize = (PIECE as u32).div_ceil(SECTORS_PER_BLOCK) as usize;
+/// Blocks for what is read of source and clone to compare them.
+pub(super) const COMPARED_BLOCKS: usize = 2 * PLACE_BLOCKS;
+/// Blocks for samples: those of an end.
+pub(super) const SAMPLE_BLOCKS: usize = (END_SECTORS / BLOCK_SECTORS) as usize;
 
 /// What `map`, `end_io` and completions leave for the worker.
 pub(super) struct Inbox {
     /// Requests that cannot go at once.
-    deferred: BioList<Bio<Restore>>,
+    deferred: BioList<Bio<Io>>,
     /// The worker sleeps until so many more of them have come.
     awaited: usize,
     /// Requests whose I/O is done but that are not.
-    pub(super) ended: BioList<DoneBio<Restore>>,
+    pub(super) ended: BioList<DoneBio<Io>>,
     /// Results of copies, by job, and how many there are.
     copies: [Option<CopyResult>; RESULTS],
     copies_done: usize,
@@ -89,7 +75,7 @@ pub(super) struct Inbox {
 
 impl Inbox {
     /// Leaves a request that cannot go at once. Returns whether the worker has to be woken for it.
-    pub(super) fn defer(&mut self, bio: Bio<Restore>) -> bool {
+    pub(super) fn defer(&mut self, bio: Bio<Io>) -> bool {
         self.deferred.push(bio);
         let was_last = self.awaited == 1;
         self.awaited = self.awaited.saturating_sub(1);
@@ -97,7 +83,7 @@ impl Inbox {
     }
 
     /// Takes the requests that cannot go at once.
-    pub(super) fn take_deferred(&mut self) -> BioList<Bio<Restore>> {
+    pub(super) fn take_deferred(&mut self) -> BioList<Bio<Io>> {
         self.awaited = 0;
         ::core::mem::take(&mut self.deferred)
     }
@@ -132,9 +118,9 @@ impl Inbox {
 /// What is under way on the worker's desk.
 pub(super) struct Desk {
     /// Requests that wait for something, in order.
-    pub(super) waiting: BioList<Bio<Restore>>,
+    pub(super) waiting: BioList<Bio<Io>>,
     /// Flushes and FUA writes that wait for records.
-    pub(super) syncing: BioList<DoneBio<Restore>>,
+    pub(super) syncing: BioList<DoneBio<Io>>,
     /// For synchronous metadata I/O, one block.
     pub(super) scratch: BlockBuf,
     /// For what is read to compare source and clone.
@@ -166,7 +152,7 @@ pub(super) struct Desk {
     pub(super) looked: u32,
     /// To the devices, and the UUID of the metadata; takes them at the first resume.
     pub(super) claim: Claim,
-    /// For loading, until that has been done: [`READ_BLOCKS`](super::metadata::READ_BLOCKS). Resume
+    /// For loading, until that has been done: [`READ_BLOCKS`](super::metadata_io::READ_BLOCKS). Resume
     /// allocates nothing, since there may be no memory until swap can be written.
     pub(super) reading: Option<BlockBuf>,
     /// For samples of source and clone.
@@ -186,7 +172,7 @@ pub(super) struct Core {
     pub(super) devices: Devices,
     pub(super) features: Features,
     /// When the restore that runs began or was loaded, in nanoseconds.
-    since: AtomicU64,
+    pub(super) since: AtomicU64,
     /// For messages about failed requests.
     #[pin]
     pub(super) log_limit: LogLimit,
@@ -206,7 +192,7 @@ pub(super) struct Core {
     /// Journal writes and source flushes.
     pub(super) async_io: AsyncIo<Core>,
     #[pin]
-    pub(super) copies: Copies,
+    pub(super) copies: Copies<Core>,
     #[pin]
     pub(super) job: Job<Core>,
     #[pin]
@@ -214,20 +200,21 @@ pub(super) struct Core {
 }
 
 impl Core {
-    /// An initialiser; nothing is loaded yet. `reading`: for that.
+    /// An initialiser; nothing is loaded yet. `reading`: for that. `run`: a run of the worker.
     pub(super) fn new(
         (name, table, events, mapped): (MappedName, TableId, Events, MappedDisk),
         devices: Devices,
         shared: Shared<KernelMemory>,
         engine: KBox<Engine<KernelMemory>>,
         (claim, reading): (Claim, BlockBuf),
+        run: fn(Ref<Self>),
     ) -> Result<impl PinInit<Self, Error>> {
         let queue = Queue::new(format_args!("dm-restore/{name}"), Kind::Unbound, 1)?;
         let desk = Desk {
             waiting: BioList::new(),
             syncing: BioList::new(),
             scratch: BlockBuf::new(1)?,
-            compared: BlockBuf::new(identical::BLOCKS)?,
+            compared: BlockBuf::new(COMPARED_BLOCKS)?,
             block: Some(BlockBuf::new(1)?),
             block_place: 0,
             checkpoint: None,
@@ -270,7 +257,7 @@ impl Core {
             io: IoClient::new()?,
             async_io: AsyncIo::new(2)?,
             copies <- Copies::new(name)?,
-            job <- new_job!(queue, worker::run),
+            job <- new_job!(queue, run),
             sleep <- pm::Notifier::new(),
         }))
     }
@@ -300,24 +287,6 @@ impl Core {
         }
     }
 
-    /// Tells of what has happened: the log, and `dmsetup wait`. Sleeps.
-    pub(super) fn raise_events(&self) {
-        let mut engine = self.engine.lock();
-        let (notices, notice) = (engine.take_notices(), engine.take_notice());
-        drop(engine);
-        if let Some(notice) = notice {
-            self.log(notice);
-        }
-        if notices.is_empty() {
-            return;
-        }
-        let since = self.since.load(Ordering::Relaxed);
-        notices
-            .iter()
-            .for_each(|notice| report::notice(self, notice, since));
-        self.events.raise();
-    }
-
     /// A restore begins or is taken up: its time is taken from now on.
     pub(super) fn take_time(&self) {
         self.since.store(now_ns(), Ordering::Relaxed);
@@ -326,62 +295,10 @@ impl Core {
     /// Something has been left for the worker. Any context.
     pub(super) fn wake(this: &Ref<Self>) {
         this.job.enqueue(this);
-        // Its run does not end then, see `worker::run`.
+        // Its run does not end then, see the worker.
         if pm::in_transition() {
             this.bell.ring();
         }
-    }
-
-    fn log(&self, notice: Notice) {
-        match notice {
-            Notice::Failing(seconds) => dm_warn_limited!(
-                self.log_limit,
-                self.name,
-                "metadata device fails, tried again for {seconds} s; writes that need a record wait"
-            ),
-            Notice::Works => {
-                dm_info_limited!(self.log_limit, self.name, "metadata device works again");
-            }
-        }
-    }
-
-    /// A copy has ended.
-    pub(super) fn copy_ended(this: &Ref<Self>, job: usize, result: CopyResult) {
-        this.inbox.lock().put_copy(job, result);
-        Self::wake(this);
-    }
-
-    /// The line of `dmsetup status`.
-    pub(super) fn write_status(&self, out: &mut impl fmt::Write) -> fmt::Result {
-        self.engine.lock().write_status(&self.shared, out)
-    }
-
-    /// What integrity measurement notes when the table is loaded.
-    pub(super) fn write_ima(&self, out: &mut impl fmt::Write) -> fmt::Result {
-        let [major, minor, patch] = Restore::VERSION;
-        let name = word_text(Restore::NAME);
-        write!(
-            out,
-            "target_name={name},target_version={major}.{minor}.{patch},"
-        )?;
-        self.engine.lock().write_identity(out)
-    }
-
-    /// The line of `dmsetup table`.
-    pub(super) fn write_table(&self, out: &mut impl fmt::Write) -> fmt::Result {
-        let Devices {
-            metadata,
-            source,
-            clone,
-        } = &self.devices;
-        let engine = self.engine.lock();
-        let line = Line {
-            geometry: *self.shared.maps.geometry(),
-            features: engine.features,
-            settings: engine.settings,
-        };
-        drop(engine);
-        line.write(out, [metadata.dev_t(), source.dev_t(), clone.dev_t()])
     }
 }
 
@@ -398,5 +315,26 @@ impl IoDone for Core {
             _ => this.flush_ended(result.is_ok()),
         }
         Self::wake(this);
+    }
+}
+
+impl CopyOwner for Core {
+    fn copies(&self) -> &Copies<Self> {
+        &self.copies
+    }
+
+    fn devices(&self) -> &Devices {
+        &self.devices
+    }
+
+    fn copy_ended(this: &Ref<Self>, job: usize, result: CopyResult) {
+        this.inbox.lock().put_copy(job, result);
+        Self::wake(this);
+    }
+}
+
+impl CopyDone for Core {
+    fn copy_done(this: &Ref<Self>, cookie: u64, end: CopyEnd) {
+        copies::done(this, cookie, end);
     }
 }

@@ -2,9 +2,10 @@
 
 //! Messages: what the engine has read is carried out; what is refused is named in the log.
 
-use super::core::{Core, Desk, DeskGuard};
 use super::identity;
 use super::metadata;
+use super::report;
+use super::state::{Core, Desk, DeskGuard};
 use crate::dm::{
     dm_refuse, dm_warn, lock_interruptible, noio::NoIo, shared::Owner, word_bytes, Args,
     BlockDevice, Cached,
@@ -66,7 +67,7 @@ fn start_restore(core: &Owner<Core>, force: bool) -> Result {
     identity::expect_recorded_clone(core, &mut desk)?;
     let begun = metadata::begin_restore(core, &mut desk);
     drop(desk);
-    core.raise_events();
+    report::raise_events(core);
     begun
 }
 
@@ -76,7 +77,7 @@ fn assume_identical(core: &Owner<Core>) -> Result {
     expect_alone(core, &desk)?;
     let assumed = metadata::assume_identical(core, &mut desk);
     drop(desk);
-    core.raise_events();
+    report::raise_events(core);
     assumed
 }
 
