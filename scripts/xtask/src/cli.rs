@@ -5,8 +5,9 @@
 use std::process::ExitCode;
 
 use anyhow::Result;
-use clap::{Args, Parser, Subcommand};
+use clap::{Parser, Subcommand};
 
+use crate::kernel::KernelArg;
 use crate::{bench, demo, fuzz, lint, mutants, root, setup, shell, sim, soak, test};
 
 /// Build, run and check dm-restore.
@@ -15,14 +16,6 @@ use crate::{bench, demo, fuzz, lint, mutants, root, setup, shell, sim, soak, tes
 struct Cli {
     #[command(subcommand)]
     command: Command,
-}
-
-/// Which kernel to build for and to boot.
-#[derive(Args, Clone, Default)]
-pub struct KernelArg {
-    /// Debian kernel, for instance 7.3.4+deb13-amd64 [default: the one that is tested]
-    #[arg(long, value_name = "VERSION")]
-    pub kernel: Option<String>,
 }
 
 #[derive(Subcommand)]

@@ -6,6 +6,7 @@
 //! kernel can be used if headers, image, modules and source are there in the same version.
 
 use anyhow::{bail, Result};
+use clap::Args;
 
 use crate::apt::{self, Package};
 
@@ -13,6 +14,14 @@ use crate::apt::{self, Package};
 const PINNED_RELEASE: &str = "7.3.4+deb13-amd64";
 /// Its package version.
 const PINNED_PACKAGE: &str = "7.3.4-1~bpo13+1";
+
+/// Which kernel to build for and to boot.
+#[derive(Args, Clone, Default)]
+pub struct KernelArg {
+    /// Debian kernel, for instance 7.3.4+deb13-amd64 [default: the one that is tested]
+    #[arg(long, value_name = "VERSION")]
+    pub kernel: Option<String>,
+}
 
 /// A stock Debian kernel.
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -7,10 +7,10 @@ use std::process::Command;
 
 use anyhow::{bail, Context, Result};
 
-use crate::cli::KernelArg;
 use crate::debug;
 use crate::guest::{self, Guest};
 use crate::kernel;
+use crate::kernel::KernelArg;
 use crate::module::{self, Module};
 use crate::tree::{self, Tree};
 

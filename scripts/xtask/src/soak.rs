@@ -9,7 +9,7 @@ use std::process::{Command, ExitCode, Stdio};
 use anyhow::Result;
 
 use crate::cache::Lock;
-use crate::cli::KernelArg;
+use crate::kernel::KernelArg;
 use crate::setup::HandedDown;
 use crate::test::programs;
 use crate::{module, paths, setup};

@@ -8,6 +8,7 @@ use std::time::Duration;
 use anyhow::{bail, Result};
 
 use super::line::{Line, Sample};
+use super::store::directory;
 use crate::module;
 use crate::progress::Step;
 use crate::setup::Setup;
@@ -29,7 +30,7 @@ pub fn config(setup: &Setup, words: &str) -> Result<Config> {
     let module = module::build(&setup.tree)?;
     let program = programs::build()?.path("bench")?.to_owned();
     let mut config = Config::new("bench", setup.guest.clone());
-    config.dir = super::directory();
+    config.dir = directory();
     config.memory = MEMORY;
     config.timeout = TIMEOUT;
     // The timers of null_blk need it; emulated machines are booted without.

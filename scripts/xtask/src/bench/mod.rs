@@ -25,7 +25,7 @@ use std::process::ExitCode;
 use anyhow::{bail, Result};
 
 use crate::cache::Lock;
-use crate::cli::KernelArg;
+use crate::kernel::KernelArg;
 use crate::{paths, setup};
 use figures::Outcome;
 use machine::Told;
@@ -95,11 +95,6 @@ fn words(what: &What, rows: &[String]) -> String {
     }
 }
 
-/// Where results and logs go.
-fn directory() -> PathBuf {
-    paths::build().join("bench")
-}
-
 /// Add what was measured to the results. A row that did not come to its end has none.
 fn keep(told: &Told, rows: &[String], commit: &str) -> Result<Vec<Outcome>> {
     let complete = |row: &&String| !told.failed.iter().any(|(failed, _)| failed == *row);
@@ -108,7 +103,7 @@ fn keep(told: &Told, rows: &[String], commit: &str) -> Result<Vec<Outcome>> {
         .filter_map(|name| table::row(name))
         .flat_map(|row| figures::outcomes(row, &told.samples, commit))
         .collect();
-    let file = directory().join("results.json");
+    let file = store::directory().join("results.json");
     let all = store::merged(store::load(&file)?, &new, rows);
     store::save(&file, &all)?;
     println!("{}", file.display());
@@ -117,7 +112,7 @@ fn keep(told: &Told, rows: &[String], commit: &str) -> Result<Vec<Outcome>> {
 
 /// Write the page and its plots.
 fn document(place: &Place, outcomes: &[Outcome]) -> Result<()> {
-    store::save(&directory().join("machine.json"), place)?;
+    store::save(&store::directory().join("machine.json"), place)?;
     plots::targets(&image("benchmarks-targets.svg"), outcomes)?;
     plots::peers(&image("benchmarks-peers.svg"), outcomes)?;
     page::write("benchmarks.md", &page::content(place, outcomes))

@@ -3,7 +3,7 @@
 //! `build/bench/results.json`, which a run of single rows adds to, and where the figures come from.
 
 use std::fs;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use anyhow::{Context, Result};
@@ -13,6 +13,12 @@ use super::figures::Outcome;
 use super::table::ROWS;
 use crate::vm::{accel, Accel, Config};
 use crate::{paths, run};
+
+/// Where results and logs go.
+#[must_use]
+pub fn directory() -> PathBuf {
+    paths::build().join("bench")
+}
 
 /// Where a run took place.
 #[derive(Clone, Debug, Deserialize, PartialEq, Eq, Serialize)]

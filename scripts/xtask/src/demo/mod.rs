@@ -21,8 +21,8 @@ use anyhow::{bail, Context, Result};
 use dm_restore_demo::{Content, Event, Figures, CONTENT_FILE};
 
 use crate::cache::Lock;
-use crate::cli::KernelArg;
 use crate::guest::Guest;
+use crate::kernel::KernelArg;
 use crate::vm::{accel, Config, Vm};
 use crate::{cargo, module, paths, setup};
 use images::Images;

@@ -3,6 +3,7 @@
 //! `cargo xtask lint`: what can be checked without running the module.
 
 mod cfi;
+mod circles;
 mod panics;
 mod sources;
 mod tools;
@@ -12,7 +13,7 @@ use std::process::ExitCode;
 use anyhow::{bail, Result};
 
 use crate::cache::Lock;
-use crate::cli::KernelArg;
+use crate::kernel::KernelArg;
 use crate::progress::Step;
 use crate::{module, paths, setup};
 use sources::Sources;
@@ -28,6 +29,7 @@ pub fn run(kernel: &KernelArg) -> Result<ExitCode> {
     let sources = Sources::find()?;
     report.check("SPDX headers", || sources.spdx());
     report.check("unsafe only in src/dm", || sources.unsafe_code());
+    report.check("no circles of files", circles::check);
     report.check("rustfmt", || tools::rustfmt(&sources));
     report.check("shellcheck", || tools::shellcheck(&sources));
     report.check("clippy, host", tools::clippy_host);

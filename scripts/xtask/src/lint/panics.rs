@@ -132,7 +132,7 @@ mod tests {
     use super::*;
 
     const DISASSEMBLY: &str = "\
-0000000000000010 <dm_restore_main[f1]::target::map>:
+0000000000000010 <dm_restore_main[f1]::restore::map>:
       10:\tcall   15 <x>
 \t\t\t11: R_X86_64_PLT32\tcore[3a]::panicking::panic_bounds_check-0x4
 \t\t\t19: R_X86_64_PLT32\tkernel[1]::print::call_printk-0x4

@@ -17,7 +17,7 @@ use std::process::ExitCode;
 use anyhow::{Context, Result};
 
 use crate::cache::Lock;
-use crate::cli::KernelArg;
+use crate::kernel::KernelArg;
 use crate::{module, paths, setup};
 use libtest::Tally;
 use suites::Place;

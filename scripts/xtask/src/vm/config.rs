@@ -10,7 +10,6 @@ use std::time::Duration;
 use anyhow::{bail, Context, Result};
 
 use super::accel::Accel;
-use super::payload;
 use crate::guest::Guest;
 use crate::{debug, paths};
 
@@ -133,6 +132,12 @@ impl Config {
         }
     }
 
+    /// The image of its payload.
+    #[must_use]
+    pub fn payload_image(&self) -> PathBuf {
+        self.dir.join("payload.img")
+    }
+
     /// The command that starts QEMU.
     ///
     /// # Errors
@@ -164,7 +169,7 @@ impl Config {
         qemu.arg("-append").arg(self.append(accel));
         self.ports(&mut qemu)?;
         let root = Disk::new("root", &self.guest.root).read_only();
-        let payload = Disk::new("payload", payload::image(self)).read_only();
+        let payload = Disk::new("payload", self.payload_image()).read_only();
         if self.disks.iter().any(|disk| disk.scsi) {
             qemu.args(["-device", "virtio-scsi-pci,id=scsi"]);
         }

@@ -4,7 +4,7 @@
 
 use std::fs;
 use std::os::unix::fs::PermissionsExt;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::process::Command;
 
 use anyhow::{Context, Result};
@@ -14,11 +14,6 @@ use crate::run;
 
 /// What the machine says before it runs its command.
 pub const UP: &str = "@up";
-
-/// The payload's image.
-pub fn image(config: &Config) -> PathBuf {
-    config.dir.join("payload.img")
-}
 
 /// Make the payload's image: an ext4 file system with the files and `command`.
 pub fn make(config: &Config) -> Result<()> {
@@ -37,7 +32,7 @@ pub fn make(config: &Config) -> Result<()> {
         format!("echo {UP}\n")
     };
     fs::write(staging.join("command"), format!("{up}{}\n", config.command))?;
-    let image = image(config);
+    let image = config.payload_image();
     create_disk(
         &image,
         (bytes / 4 * 5).next_multiple_of(1 << 20) + (8 << 20),

@@ -6,7 +6,19 @@ use serde::{Deserialize, Serialize};
 
 use super::super::figures::Spread;
 use super::super::line::{Sample, OURS};
+use super::super::store::Place;
 use super::sweeps::{Curve, Sweep};
+
+/// What stands in `scaling.json`: all curves of a run.
+#[derive(Clone, Debug, Deserialize, PartialEq, Serialize)]
+pub struct Kept {
+    /// Where it took place, and what was measured.
+    pub place: Place,
+    /// How often each point was measured.
+    pub rounds: u32,
+    /// The curves.
+    pub curves: Vec<Drawn>,
+}
 
 /// A curve as it was measured: what stands in `scaling.json`.
 #[derive(Clone, Debug, Deserialize, PartialEq, Serialize)]

@@ -15,17 +15,16 @@ pub mod sweeps;
 use std::process::ExitCode;
 
 use anyhow::{bail, Result};
-use serde::{Deserialize, Serialize};
 
 use super::machine::{self, Told};
 use super::store::{self, Place};
-use super::{directory, image, settings};
+use super::{image, settings};
 use crate::cache::Lock;
-use crate::cli::KernelArg;
+use crate::kernel::KernelArg;
 use crate::paths;
 use crate::setup::{self, Setup};
 use crate::vm::Config;
-use figures::Drawn;
+use figures::Kept;
 use sweeps::{Axis, Sweep, SWEEPS};
 
 /// Which curves to measure, and how.
@@ -38,17 +37,6 @@ pub struct What {
     /// How often each point is measured
     #[arg(long, default_value_t = settings::ROUNDS)]
     rounds: u32,
-}
-
-/// What stands in `scaling.json`: all curves of a run.
-#[derive(Clone, Debug, Deserialize, PartialEq, Serialize)]
-pub struct Kept {
-    /// Where it took place, and what was measured.
-    pub place: Place,
-    /// How often each point was measured.
-    pub rounds: u32,
-    /// The curves.
-    pub curves: Vec<Drawn>,
 }
 
 /// Measure the curves. A run of all of them writes the page and its plots.
@@ -124,7 +112,7 @@ fn words(sweeps: &[&Sweep], rounds: u32) -> String {
 
 /// Keep the curves, and write the page and its plots.
 fn document(kept: &Kept) -> Result<()> {
-    let file = directory().join("scaling.json");
+    let file = store::directory().join("scaling.json");
     store::save(&file, kept)?;
     println!("{}", file.display());
     for sweep in SWEEPS {

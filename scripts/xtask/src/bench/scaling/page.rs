@@ -5,9 +5,8 @@
 use super::super::figures::Spread;
 use super::super::page::{origin, with_spread};
 use super::super::store::Place;
-use super::figures::{Drawn, Point};
+use super::figures::{Drawn, Kept, Point};
 use super::sweeps::{Sweep, SWEEPS};
-use super::Kept;
 
 /// Where the run took place, and a table for each sweep.
 #[must_use]
