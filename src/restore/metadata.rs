@@ -38,7 +38,7 @@ use crate::engine::{
 use kernel::prelude::*;
 
 /// The superblock of metadata that exists, checked against the geometry of the table line; `None` if
-/// the device is blank and may be formatted. `buf` has [`READ_BLOCKS`] blocks. The UUID is claimed.
+/// the device is blank and may be formatted. `buf` has [`READ_BLOCKS`](super::metadata_io::READ_BLOCKS) blocks. The UUID is claimed.
 pub(super) fn identify(
     io: &IoClient,
     devices: &Devices,

@@ -39,7 +39,7 @@ pub struct Ticket {
     wants: Option<u64>,
     /// The copy that it waited for has failed.
     failed: bool,
-    /// Losses when it was mapped, see [`Shared::lost_since`].
+    /// Losses when it was mapped, see [`SyncState::lost_since`](crate::engine::sync::sync_state::SyncState::lost_since).
     losses: u64,
     /// Losses of the cache when it went to the source.
     cache_losses: u64,

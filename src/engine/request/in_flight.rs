@@ -45,7 +45,7 @@ pub struct Sent {
     sync: Option<SyncPoint>,
     /// It is a read.
     reads: bool,
-    /// Losses when it was mapped, see [`Shared::lost_since`]; of a read, [`Shared::read_losses`].
+    /// Losses when it was mapped, see [`lost_since`](crate::engine::sync::sync_state::SyncState::lost_since); of a read, [`read_losses`](crate::engine::sync::sync_state::SyncState::read_losses).
     losses: u64,
     /// Its I/O has failed, or was in vain.
     failed: bool,

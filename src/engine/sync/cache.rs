@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0
 
 //! Whether metadata and source share a volatile cache, and what is kept of a request to metadata then. What
-//! follows from it: [`shared_cache`](crate::engine::sync::shared_cache).
+//! follows from it: `shared_cache`.
 
 use crate::engine::sync::flush_epochs::Turn;
 

@@ -59,9 +59,9 @@ impl Turns {
         }
     }
 
-    /// Notes that it has ended. If it has failed, [`Shared::note_failed_flush`] comes first.
+    /// Notes that it has ended. If it has failed, [`note_failed_flush`] comes first.
     ///
-    /// [`Shared::note_failed_flush`]: crate::engine::machine::Shared::note_failed_flush
+    /// [`note_failed_flush`]: crate::engine::sync::sync_state::SyncState::note_failed_flush
     pub fn end(&self, turn: Turn) -> Others {
         let is_young = |word: u64| turn.parity == (word & PARITY != 0);
         // The release pairs with the acquire in `old_ended`, and with that of the next one that ends

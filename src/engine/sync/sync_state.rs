@@ -205,3 +205,9 @@ impl SyncState {
         self.failed_flushes.fetch_add(1, Ordering::Release);
     }
 }
+
+impl Default for SyncState {
+    fn default() -> Self {
+        Self::new()
+    }
+}
