@@ -9,7 +9,7 @@
 use core::{fmt, ptr::NonNull};
 use kernel::{prelude::*, str::NullTerminatedFormatter};
 
-use super::{bindings, dm_err, events::MappedName, lease::Lease};
+use super::{bindings, dm_err, events::MappedName, line_ref::LineRef};
 
 /// A device number.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
@@ -45,11 +45,11 @@ impl fmt::Display for DevT {
 ///
 /// # Invariants
 ///
-/// `bdev` is held open by the table of `lease`'s line, at least until `lease` is dropped.
+/// `bdev` is held open by the table of `line_ref`'s line, at least until `line_ref` is dropped.
 #[derive(Clone)]
 pub struct Handle {
     bdev: NonNull<bindings::block_device>,
-    lease: Lease,
+    line_ref: LineRef,
 }
 
 // SAFETY: the pointer is to a block device that is open for as long as the handle; it may be used
@@ -59,16 +59,20 @@ unsafe impl Send for Handle {}
 unsafe impl Sync for Handle {}
 
 impl Handle {
-    /// Opens the device at `path` (a path or `major:minor`) for the line of `lease`.
+    /// Opens the device at `path` (a path or `major:minor`) for the line of `line_ref`.
     ///
     /// To be called from `ctr` only, and each success is answered by one [`put`] when all leases
     /// are gone.
-    pub(super) fn open(lease: &Lease, path: &CStr, mode: bindings::blk_mode_t) -> Result<Self> {
+    pub(super) fn open(
+        line_ref: &LineRef,
+        path: &CStr,
+        mode: bindings::blk_mode_t,
+    ) -> Result<Self> {
         let mut dev = core::ptr::null_mut();
         // SAFETY: the lease keeps the line valid; `ctr` is running, so that nobody else changes the
         // table's list of devices; `path` is NUL-terminated and `dev` may be written.
         kernel::error::to_result(unsafe {
-            bindings::dm_get_device(lease.ti().as_ptr(), path.as_char_ptr(), mode, &mut dev)
+            bindings::dm_get_device(line_ref.ti().as_ptr(), path.as_char_ptr(), mode, &mut dev)
         })?;
         // SAFETY: `dm_get_device` succeeded, so `dev` is valid until something else opens the same
         // device in the same table in a wider mode; that cannot happen between these lines.
@@ -79,7 +83,7 @@ impl Handle {
         // the new one before it closes the old one: the block device stays open throughout.
         Ok(Self {
             bdev,
-            lease: lease.clone(),
+            line_ref: line_ref.clone(),
         })
     }
 
@@ -95,7 +99,7 @@ impl Handle {
 
     /// Whether this handle was taken from the table line `ti`.
     pub(super) fn belongs_to(&self, ti: NonNull<bindings::dm_target>) -> bool {
-        self.lease.ti() == ti
+        self.line_ref.ti() == ti
     }
 }
 

@@ -4,11 +4,11 @@
 
 use core::fmt;
 
-use super::{args::c_str, bindings, lease::Lease};
+use super::{args::c_str, bindings, line_ref::LineRef};
 
 /// Raises device-mapper events of one table (`dmsetup wait`).
 #[derive(Clone)]
-pub struct Events(Lease);
+pub struct Events(LineRef);
 
 // SAFETY: holds no more than a lease; `dm_table_event` takes a lock of its own.
 unsafe impl Send for Events {}
@@ -16,8 +16,8 @@ unsafe impl Send for Events {}
 unsafe impl Sync for Events {}
 
 impl Events {
-    pub(super) fn new(lease: &Lease) -> Self {
-        Self(lease.clone())
+    pub(super) fn new(line_ref: &LineRef) -> Self {
+        Self(line_ref.clone())
     }
 
     /// Raises an event. Sleeps; not to be called from the target's own hooks while device-mapper
@@ -43,8 +43,8 @@ pub struct TableId {
 }
 
 impl TableId {
-    pub(super) fn of(lease: &Lease) -> Self {
-        let table = lease.table();
+    pub(super) fn of(line_ref: &LineRef) -> Self {
+        let table = line_ref.table();
         Self {
             // SAFETY: the lease keeps the table alive.
             device: unsafe { bindings::dm_table_get_md(table) } as usize,
@@ -66,9 +66,9 @@ const NAME_SIZE: usize = 16;
 pub struct MappedName([u8; NAME_SIZE]);
 
 impl MappedName {
-    pub(super) fn of(lease: &Lease) -> Self {
+    pub(super) fn of(line_ref: &LineRef) -> Self {
         // SAFETY: the lease keeps the table alive.
-        unsafe { Self::of_table(lease.table()) }
+        unsafe { Self::of_table(line_ref.table()) }
     }
 
     /// The name of the mapped device that `table` is for.

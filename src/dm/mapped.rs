@@ -6,7 +6,7 @@
 //! on it, which would come only after the resume: a page that is locked may belong to a read that is
 //! held back until then.
 
-use super::{bindings, lease::Lease};
+use super::{bindings, line_ref::LineRef};
 use core::ptr::NonNull;
 use kernel::{
     prelude::*,
@@ -29,11 +29,11 @@ pub struct Cached {
 
 /// The disk of the mapped device that a table line is for.
 #[derive(Clone)]
-pub struct MappedDisk(Lease);
+pub struct MappedDisk(LineRef);
 
 impl MappedDisk {
-    pub(super) fn new(lease: &Lease) -> Self {
-        Self(lease.clone())
+    pub(super) fn new(line_ref: &LineRef) -> Self {
+        Self(line_ref.clone())
     }
 
     /// The disk as a whole; valid as long as `self`.

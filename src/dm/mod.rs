@@ -19,7 +19,6 @@
 
 mod args;
 pub mod atomic;
-pub mod bell;
 mod bindings;
 mod bio;
 mod bio_list;
@@ -32,8 +31,8 @@ mod events;
 mod interruptible;
 pub mod io;
 pub mod kcopyd;
-mod lease;
 mod limits;
+mod line_ref;
 pub mod linger;
 pub mod log;
 mod mapped;
@@ -51,6 +50,7 @@ mod status;
 mod target;
 mod text;
 pub mod time;
+pub mod wakeup;
 pub mod xxhash;
 
 pub use args::{word_bytes, word_text, Args};

@@ -9,7 +9,7 @@ use super::{
     bindings,
     device::{put, DevT, Device, Handle, ReadOnlyDevice},
     events::{Events, MappedName, TableId},
-    lease::Lease,
+    line_ref::LineRef,
     mapped::MappedDisk,
 };
 
@@ -25,7 +25,7 @@ struct Opened {
 ///
 /// `opened` names each device once for each successful open.
 pub(super) struct Line {
-    lease: Lease,
+    line_ref: LineRef,
     opened: Option<KBox<Opened>>,
 }
 
@@ -36,8 +36,8 @@ impl Line {
     ///
     /// Called in the failing `ctr`, or the `dtr`, of this line.
     pub(super) unsafe fn close(self) {
-        let ti = self.lease.ti();
-        self.lease.close();
+        let ti = self.line_ref.ti();
+        self.line_ref.close();
         let mut opened = self.opened;
         while let Some(last) = opened {
             let Opened { dev, next } = KBox::into_inner(last);
@@ -81,7 +81,7 @@ impl<'a> Setup<'a> {
             ti,
             line: Line {
                 // SAFETY: by the safety requirements.
-                lease: unsafe { Lease::open(ti) }?,
+                line_ref: unsafe { LineRef::open(ti) }?,
                 opened: None,
             },
             _lifetime: PhantomData,
@@ -132,7 +132,7 @@ impl<'a> Setup<'a> {
     /// Whether the table is to be read-only.
     pub fn is_read_only(&self) -> bool {
         // SAFETY: the lease keeps the table alive.
-        let mode = unsafe { bindings::dm_table_get_mode(self.line.lease.table()) };
+        let mode = unsafe { bindings::dm_table_get_mode(self.line.line_ref.table()) };
         mode & bindings::BLK_OPEN_WRITE == 0
     }
 
@@ -159,7 +159,7 @@ impl<'a> Setup<'a> {
 
     fn open(&mut self, path: &CStr, mode: bindings::blk_mode_t) -> Result<Handle> {
         let slot = KBox::<Opened>::new_uninit(GFP_KERNEL)?;
-        let handle = Handle::open(&self.line.lease, path, mode)?;
+        let handle = Handle::open(&self.line.line_ref, path, mode)?;
         let opened = Opened {
             dev: handle.dev_t(),
             next: self.line.opened.take(),
@@ -171,22 +171,22 @@ impl<'a> Setup<'a> {
 
     /// A handle for the events of this table.
     pub fn events(&self) -> Events {
-        Events::new(&self.line.lease)
+        Events::new(&self.line.line_ref)
     }
 
     /// Name of the mapped device.
     pub fn name(&self) -> MappedName {
-        MappedName::of(&self.line.lease)
+        MappedName::of(&self.line.line_ref)
     }
 
     /// The mapped device's own disk.
     pub fn mapped_disk(&self) -> MappedDisk {
-        MappedDisk::new(&self.line.lease)
+        MappedDisk::new(&self.line.line_ref)
     }
 
     /// Identity of the table, and so of the mapped device.
     pub fn table(&self) -> TableId {
-        TableId::of(&self.line.lease)
+        TableId::of(&self.line.line_ref)
     }
 
     /// Number of bios that the target wants for each flush.

@@ -20,7 +20,7 @@
 
 use crate::engine::base::geometry::Geometry;
 use crate::engine::base::storage::{NoMemory, Storage};
-use crate::engine::copy::jobs::Copier;
+use crate::engine::copy::jobs::Jobs;
 use crate::engine::copy::pace::Pace;
 use crate::engine::format::layout::Layout;
 use crate::engine::format::samples::{Samples, Unstable};
@@ -29,13 +29,13 @@ use crate::engine::format::table::Entry;
 use crate::engine::maps::{Mode, Role};
 use crate::engine::record::attempts::Trouble;
 use crate::engine::record::clears::Clears;
-use crate::engine::record::first_touches::Touches;
+use crate::engine::record::first_touches::FirstTouches;
 use crate::engine::record::metadata_mode::MetadataMode;
-use crate::engine::record::premark::Ahead;
-use crate::engine::request::extent_locks::Holds;
+use crate::engine::record::premark::Premark;
+use crate::engine::request::extent_locks::ExtentLocks;
 use crate::engine::shared::Shared;
 use crate::engine::sync::cache::Cache;
-use crate::engine::sync::flush_epochs::Successes;
+use crate::engine::sync::flush_epochs::Unconfirmed;
 use crate::engine::sync::flush_pace::FlushPace;
 use crate::engine::words::notices::Errors;
 use crate::engine::words::notices::{Failing, Notices, Tally};
@@ -51,11 +51,11 @@ pub struct Engine<S: Storage> {
     pub(in crate::engine) superblock: Superblock,
     pub(in crate::engine) table: S::Array<Entry>,
     pub(in crate::engine) journal: Journal,
-    pub(in crate::engine) touches: Touches<S>,
-    pub(in crate::engine) ahead: Ahead,
+    pub(in crate::engine) first_touches: FirstTouches<S>,
+    pub(in crate::engine) premark: Premark,
     pub(in crate::engine) clears: Clears<S>,
-    pub(in crate::engine) holds: Holds<S>,
-    pub(in crate::engine) copier: Copier<S>,
+    pub(in crate::engine) extent_locks: ExtentLocks<S>,
+    pub(in crate::engine) jobs: Jobs<S>,
     pub(in crate::engine) pace: Pace,
     /// The slot table differs from the one on the device.
     pub(in crate::engine) table_changed: bool,
@@ -63,8 +63,8 @@ pub struct Engine<S: Storage> {
     pub(in crate::engine) maybe_clean: bool,
     /// When the target flushes the source by itself.
     pub(in crate::engine) flush_pace: FlushPace,
-    /// Successes that cannot be believed yet.
-    pub(in crate::engine) successes: Successes,
+    /// Successes that cannot be confirmed yet.
+    pub(in crate::engine) unconfirmed: Unconfirmed,
     /// Whether metadata and source have a volatile cache in common.
     pub cache: Cache,
     /// Counts failures by which something may have been lost from the cache.
@@ -130,16 +130,16 @@ impl<S: Storage> Engine<S> {
             },
             table: S::filled(layout.entries() as usize, || Entry::ZEROS)?,
             journal: Journal::default(),
-            touches: Touches::new()?,
-            ahead: Ahead::default(),
+            first_touches: FirstTouches::new()?,
+            premark: Premark::default(),
             clears: Clears::new()?,
-            holds: Holds::new()?,
-            copier: Copier::new()?,
+            extent_locks: ExtentLocks::new()?,
+            jobs: Jobs::new()?,
             pace: Pace::default(),
             table_changed: false,
             maybe_clean: false,
             flush_pace: FlushPace::default(),
-            successes: Successes::default(),
+            unconfirmed: Unconfirmed::default(),
             cache: Cache::default(),
             cache_losses: 0,
             lost_asleep: false,
@@ -190,7 +190,7 @@ impl<S: Storage> Engine<S> {
 
     /// Extents being copied.
     pub fn copying(&self) -> u64 {
-        self.copier.copying()
+        self.jobs.copying()
     }
 
     /// Marks the map blocks that `run` lies in, in the map of `role`, as changed.

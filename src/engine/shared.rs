@@ -6,12 +6,12 @@ use crate::engine::base::atomics::{AtomicU64, Ordering};
 use crate::engine::base::geometry::Geometry;
 use crate::engine::base::run::Run;
 use crate::engine::base::storage::{NoMemory, Storage};
-use crate::engine::copy::host_latency::Probe;
-use crate::engine::copy::hot_reads::Wanted;
+use crate::engine::copy::host_latency::HostLatency;
+use crate::engine::copy::hot_reads::HotReads;
 use crate::engine::identity::remembered::Remembered;
 use crate::engine::maps::bitmap::Bitmap;
 use crate::engine::maps::Maps;
-use crate::engine::sync::flush_epochs::Turns;
+use crate::engine::sync::flush_epochs::Epochs;
 use crate::engine::sync::sync_state::SyncState;
 
 /// What the fast path looks at, without a lock.
@@ -21,11 +21,11 @@ pub struct Shared<S: Storage> {
     /// What is durable, and what was lost.
     pub sync: SyncState,
     /// Source flushes under way.
-    pub(in crate::engine) turns: Turns,
+    pub(in crate::engine) epochs: Epochs,
     /// What the host has read from the clone.
-    pub(in crate::engine) wanted: Wanted,
+    pub(in crate::engine) hot_reads: HotReads,
     /// Whether the host is at work, and how long its requests take.
-    pub probe: Probe,
+    pub host_latency: HostLatency,
     /// Where the host has touched the source, and what is not stable there.
     pub(in crate::engine) remembered: Remembered,
     /// Requests of the host that the source and the clone have failed.
@@ -40,9 +40,9 @@ impl<S: Storage> Shared<S> {
         Ok(Self {
             maps: Maps::new(geometry, [zeroed()?, zeroed()?]),
             sync: SyncState::new(),
-            turns: Turns::new(),
-            wanted: Wanted::new(),
-            probe: Probe::new(),
+            epochs: Epochs::new(),
+            hot_reads: HotReads::new(),
+            host_latency: HostLatency::new(),
             remembered: Remembered::new(),
             host_errors: [AtomicU64::new(0), AtomicU64::new(0)],
         })
@@ -51,7 +51,7 @@ impl<S: Storage> Shared<S> {
     /// Notes that the host has read these sectors from the clone: they are copied next. Returns whether
     /// the worker is to look.
     pub fn read_from_clone(&self, sectors: Run) -> bool {
-        self.wanted.note(self.maps.geometry().met_by(sectors))
+        self.hot_reads.note(self.maps.geometry().met_by(sectors))
     }
 
     /// What these sectors of the source hold may change by itself from now on: a discard goes there or

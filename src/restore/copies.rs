@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! The copies in flight, in two lanes.
+//! The copies in flight, in two threads.
 //!
 //! A client of kcopyd copies in one thread, on the processor where a copy was begun while it had
 //! nothing to do. Where the devices keep that thread busy (memory, emulated or very fast disks), a
@@ -9,7 +9,7 @@
 //! for is begun on the spot, and so is one that is alone: beside a busy host the scheduler runs the
 //! worker where the host does not run, and the copy stays there.
 //!
-//! Lock: a lane's `handed`, a leaf, held for moments.
+//! Lock: a thread's `handed`, a leaf, held for moments.
 
 use super::devices::Devices;
 use crate::dm::{
@@ -22,9 +22,9 @@ use crate::dm::{
 use crate::engine::copy::jobs::{Copy, CopyResult, BACKGROUND_JOBS, URGENT_JOBS};
 use kernel::{new_spinlock, prelude::*, sync::SpinLock};
 
-const LANES: usize = 2;
-/// Jobs that can be under way in a lane.
-const PLACES: usize = (BACKGROUND_JOBS + URGENT_JOBS) / LANES;
+const THREADS: usize = 2;
+/// Jobs that can be under way in a thread.
+const PLACES: usize = (BACKGROUND_JOBS + URGENT_JOBS) / THREADS;
 
 /// What the copies belong to.
 pub(super) trait CopyOwner: CopyDone + Send + Sync + 'static {
@@ -42,17 +42,17 @@ pub(super) trait CopyOwner: CopyDone + Send + Sync + 'static {
         Self: Sized;
 }
 
-/// Copies from the clone to the source. The engine's jobs take turns with the lanes.
+/// Copies from the clone to the source. The engine's jobs go to the threads one after the other.
 #[pin_data]
 pub(super) struct Copies<C: CopyOwner> {
     #[pin]
-    even: Lane<C>,
+    even: CopyThread<C>,
     #[pin]
-    odd: Lane<C>,
+    odd: CopyThread<C>,
 }
 
 #[pin_data]
-struct Lane<C: CopyOwner> {
+struct CopyThread<C: CopyOwner> {
     /// Has half a MiB of its own, so that it makes progress when there is no memory.
     client: Kcopyd<C>,
     /// Copies that `job` has yet to begin, oldest first.
@@ -65,8 +65,12 @@ struct Lane<C: CopyOwner> {
 impl<C: CopyOwner> Copies<C> {
     /// An initialiser; none is in flight. Sleeps.
     pub(super) fn new(name: &MappedName) -> Result<impl PinInit<Self, Error>> {
-        let lanes = LANES as u32;
-        let queue = Queue::new(format_args!("dm-restore-copy/{name}"), Kind::PerCpu, lanes)?;
+        let threads = THREADS as u32;
+        let queue = Queue::new(
+            format_args!("dm-restore-copy/{name}"),
+            Kind::PerCpu,
+            threads,
+        )?;
         let (even, odd) = (
             new_job!(
                 queue.clone(),
@@ -80,41 +84,41 @@ impl<C: CopyOwner> Copies<C> {
             ),
         );
         Ok(try_pin_init!(Self {
-            even <- Lane::new(even)?,
-            odd <- Lane::new(odd)?,
+            even <- CopyThread::new(even)?,
+            odd <- CopyThread::new(odd)?,
         }))
     }
 
-    /// Starts a copy; its result comes to the inbox. May sleep for memory. For the worker.
+    /// Starts a copy; its result comes to the hand-over. May sleep for memory. For the worker.
     pub(super) fn start(&self, owner: &Ref<C>, copy: Copy) {
-        let lane = if copy.job % LANES == 0 {
+        let thread = if copy.job % THREADS == 0 {
             &self.even
         } else {
             &self.odd
         };
         if copy.at_once {
-            lane.begin(owner, copy);
+            thread.begin(owner, copy);
         } else {
-            lane.hand(owner, copy);
+            thread.hand(owner, copy);
         }
     }
 
     /// Sleeps until none is in flight that was started before.
     pub(super) fn wait_idle(&self) {
-        for lane in [&self.even, &self.odd] {
-            lane.job.flush();
-            lane.client.wait_idle();
+        for thread in [&self.even, &self.odd] {
+            thread.job.flush();
+            thread.client.wait_idle();
         }
     }
 
-    /// Nothing is handed to the lanes any more. Sleeps.
+    /// Nothing is handed to the threads any more. Sleeps.
     pub(super) fn disable(&self) {
         self.even.job.disable();
         self.odd.job.disable();
     }
 }
 
-impl<C: CopyOwner> Lane<C> {
+impl<C: CopyOwner> CopyThread<C> {
     fn new(job: impl PinInit<Job<C>>) -> Result<impl PinInit<Self, Error>> {
         let handed = KVec::with_capacity(PLACES, GFP_KERNEL)?;
         Ok(try_pin_init!(Self {
@@ -150,20 +154,20 @@ impl<C: CopyOwner> Lane<C> {
     }
 }
 
-/// A lane's job: begins what it was handed.
-fn begin<C: CopyOwner>(owner: &Ref<C>, lane: &Lane<C>) {
+/// A thread's job: begins what it was handed.
+fn begin<C: CopyOwner>(owner: &Ref<C>, thread: &CopyThread<C>) {
     let _noio = NoIo::enter();
     loop {
         // Bound to a name, so that the lock is not held while the copy begins.
-        let next = lane.handed.lock().remove(0);
+        let next = thread.handed.lock().remove(0);
         match next {
-            Ok(copy) => lane.begin(owner, copy),
+            Ok(copy) => thread.begin(owner, copy),
             Err(_) => return,
         }
     }
 }
 
-/// Never happens: a lane has as many places as the engine has jobs for it.
+/// Never happens: a thread has as many places as the engine has jobs for it.
 fn refused<C: CopyOwner>(owner: &Ref<C>, copy: Copy) {
     let failed = CopyResult {
         read_error: false,

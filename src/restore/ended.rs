@@ -2,26 +2,32 @@
 
 //! Requests whose I/O has ended, and source flushes of the target's own.
 
-use super::state::{Core, Desk};
+use super::state::{Core, WorkerState};
 use crate::dm::dm_err_limited;
-use crate::engine::request::in_flight::{Sent, Taken};
+use crate::engine::request::in_flight::{InFlight, Taken};
 use kernel::prelude::*;
 
 /// Requests whose I/O is done: source flushes, overwrites, FUA writes.
-pub(super) fn take_ended(core: &Core, desk: &mut Desk) {
+pub(super) fn take_ended(core: &Core, worker: &mut WorkerState) {
     let (own, mut ended) = {
-        let mut inbox = core.inbox.lock();
-        (inbox.flushed.take(), ::core::mem::take(&mut inbox.ended))
+        let mut handover = core.handover.lock();
+        (
+            handover.flushed.take(),
+            ::core::mem::take(&mut handover.ended),
+        )
     };
     if let Some(sent) = own {
-        desk.flushing = false;
+        worker.flushing = false;
         take_own_flush(core, sent);
     }
     while let Some(mut bio) = ended.pop() {
         let io = bio.io_mut();
-        let taken = core.engine.lock().take_ended(&core.shared, &mut io.sent);
+        let taken = core
+            .engine
+            .lock()
+            .take_ended(&core.shared, &mut io.in_flight);
         match taken {
-            Taken::Settle => desk.syncing.push(bio),
+            Taken::Settle => worker.syncing.push(bio),
             Taken::Answer(ok) => {
                 let status = io.status(ok);
                 bio.complete(status);
@@ -31,7 +37,7 @@ pub(super) fn take_ended(core: &Core, desk: &mut Desk) {
 }
 
 /// The end of a source flush of the target's own.
-fn take_own_flush(core: &Core, mut sent: Sent) {
+fn take_own_flush(core: &Core, mut sent: InFlight) {
     let taken = core.engine.lock().take_ended(&core.shared, &mut sent);
     if taken == Taken::Answer(false) {
         dm_err_limited!(
@@ -44,7 +50,7 @@ fn take_own_flush(core: &Core, mut sent: Sent) {
 
 /// Flushes the source and waits for it. For hooks.
 pub(super) fn flush_now(core: &Core) -> Result {
-    let mut sent = Sent::own_flush(&core.shared);
+    let mut sent = InFlight::own_flush(&core.shared);
     let flushed = core.io.flush(&core.devices.source);
     sent.ended(&core.shared, flushed.is_ok());
     take_own_flush(core, sent);

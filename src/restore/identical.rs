@@ -12,7 +12,7 @@
 
 use super::ended;
 use super::identity::Reader;
-use super::state::{Core, Desk, PLACE_BLOCKS};
+use super::state::{Core, WorkerState, PLACE_BLOCKS};
 use super::unusable::Unusable;
 use crate::dm::{
     buffer::{BlockBuf, Span, BLOCK, SECTOR},
@@ -36,14 +36,14 @@ const HALF: u32 = PLACE_BLOCKS as u32;
 pub(super) fn confirm(
     core: &Core,
     mut places: Places,
-    desk: &mut Desk,
+    worker: &mut WorkerState,
 ) -> Result<Samples, Unusable> {
     settle(core)?;
     while let Some(place) = places.next(&core.shared.maps) {
-        read_both(core, place, &mut desk.compared)?;
-        compare(core, place, &desk.compared)?;
+        read_both(core, place, &mut worker.compared)?;
+        compare(core, place, &worker.compared)?;
     }
-    same_samples(core, &mut desk.sampling)
+    same_samples(core, &mut worker.sampling)
 }
 
 /// Samples of the clone. The source must have the same where they lie: ends and places, too.

@@ -6,7 +6,7 @@
 use super::devices::Devices;
 use super::ended;
 use super::report;
-use super::state::{Core, Desk};
+use super::state::{Core, WorkerState};
 use super::unusable::{Unusable, Usable};
 use crate::dm::{
     buffer::{BlockBuf, Span, SECTOR},
@@ -189,7 +189,11 @@ impl<'a> Reader<'a> {
 
 /// Compares after the state was loaded, and carries out what the words of the line declare: in memory,
 /// an activation makes it durable.
-pub(super) fn check_loaded(core: &Core, desk: &mut Desk, buf: &mut BlockBuf) -> Usable<()> {
+pub(super) fn check_loaded(
+    core: &Core,
+    worker: &mut WorkerState,
+    buf: &mut BlockBuf,
+) -> Usable<()> {
     let mode = core.shared.maps.state().mode;
     let recorded = {
         let mut engine = core.engine.lock();
@@ -206,9 +210,9 @@ pub(super) fn check_loaded(core: &Core, desk: &mut Desk, buf: &mut BlockBuf) -> 
     })?;
     note_clone_size(core);
     if core.features.declare() {
-        declare(core, desk, mode)?;
+        declare(core, worker, mode)?;
     } else {
-        sample_clone_places(core, desk);
+        sample_clone_places(core, worker);
     }
     Ok(())
 }
@@ -219,9 +223,9 @@ pub(super) fn check_loaded(core: &Core, desk: &mut Desk, buf: &mut BlockBuf) -> 
 /// # Errors
 ///
 /// `EINVAL`: it is not. The reason is in the log.
-pub(super) fn expect_recorded_clone(core: &Core, desk: &mut Desk) -> Result {
+pub(super) fn expect_recorded_clone(core: &Core, worker: &mut WorkerState) -> Result {
     let recorded = core.engine.lock().recorded(&core.shared).clone;
-    let found = Reader::of(core).clone(recorded.items(), &mut desk.sampling);
+    let found = Reader::of(core).clone(recorded.items(), &mut worker.sampling);
     let Ok(found) = found.inspect_err(|_| core.shared.count_error(true)) else {
         return Ok(());
     };
@@ -240,24 +244,24 @@ pub(super) fn expect_recorded_clone(core: &Core, desk: &mut Desk) -> Result {
 
 /// Takes samples of the clone anew where it differs from the source, for the next superblock. What cannot
 /// be read is left out.
-pub(super) fn sample_clone_places(core: &Core, desk: &mut Desk) {
+pub(super) fn sample_clone_places(core: &Core, worker: &mut WorkerState) {
     let places = core.engine.lock().clone_places_wanted(&core.shared);
     let reader = Reader::of(core);
-    let samples = reader.clone(places.items(), &mut desk.sampling);
+    let samples = reader.clone(places.items(), &mut worker.sampling);
     if let Ok(samples) = samples.inspect_err(|_| core.shared.count_error(true)) {
         core.engine.lock().clone_places_are(&samples);
     }
 }
 
-fn declare(core: &Core, desk: &mut Desk, mode: Mode) -> Result<(), Unusable> {
+fn declare(core: &Core, worker: &mut WorkerState, mode: Mode) -> Result<(), Unusable> {
     let were = core.shared.maps.count(Role::Cdm);
     core.engine.lock().declare(&core.shared)?;
     if core.features.accept_clone {
         let wanted = core.engine.lock().clone_wanted(&core.shared);
-        let clone = Reader::of(core).clone(wanted.items(), &mut desk.sampling)?;
+        let clone = Reader::of(core).clone(wanted.items(), &mut worker.sampling)?;
         core.engine.lock().clone_is(clone);
     }
-    sample_source(core, desk);
+    sample_source(core, worker);
     let name = core.name;
     let over = core.features.start_over || core.features.accept_clone;
     if mode == Mode::Restoring && over {
@@ -300,11 +304,11 @@ pub(super) fn leave_source(core: &Core) {
 
 /// Takes samples of the source, for the next superblock. What they are of must be there for good; if
 /// the source cannot be flushed there are none.
-pub(super) fn sample_source(core: &Core, desk: &mut Desk) {
+pub(super) fn sample_source(core: &Core, worker: &mut WorkerState) {
     let samples = match ended::flush_now(core) {
         Ok(()) => {
             let wanted = core.engine.lock().source_wanted(&core.shared);
-            Reader::of(core).source(wanted.items(), &mut desk.sampling)
+            Reader::of(core).source(wanted.items(), &mut worker.sampling)
         }
         Err(_) => Samples::default(),
     };

@@ -3,7 +3,7 @@
 //! The fast path: a request comes, a request is done.
 //!
 //! Takes no lock for reads and for writes to marked extents; what cannot go at once is left in the
-//! inbox for the worker. Nothing here sleeps, and [`end_io`] may run in a hard interrupt.
+//! hand-over for the worker. Nothing here sleeps, and [`end_io`] may run in a hard interrupt.
 
 use super::per_bio::Io;
 use super::state::Core;
@@ -13,12 +13,12 @@ use crate::dm::{
     dm_warn_limited, pm, time::now_ns, EndBio, EndVerdict, MapBio, Op, Status, Verdict,
 };
 use crate::engine::base::run::Run;
-use crate::engine::request::in_flight::{Ended, Sent};
+use crate::engine::request::in_flight::{Ended, InFlight};
 use crate::engine::request::plan::{self, plan, Plan, Request, Route};
 
 /// Decides where a request goes.
 pub(super) fn map<'b>(core: &Owner<Core>, mut bio: MapBio<'b, Io>) -> Verdict<'b> {
-    let sample = core.shared.probe.request(now_ns);
+    let sample = core.shared.host_latency.request(now_ns);
     let op = match bio.op() {
         Op::Read => plan::Op::Read,
         Op::Write | Op::WriteZeroes => plan::Op::Write,
@@ -27,7 +27,7 @@ pub(super) fn map<'b>(core: &Owner<Core>, mut bio: MapBio<'b, Io>) -> Verdict<'b
         Op::SecureErase | Op::Other => return bio.complete(Status::NOTSUPP),
     };
     let fua = bio.is_fua();
-    bio.io_mut().sent.begin(&core.shared, op, fua);
+    bio.io_mut().in_flight.begin(&core.shared, op, fua);
     let request = Request {
         op,
         sectors: Run::new(bio.sector(), u64::from(bio.sectors())),
@@ -57,31 +57,31 @@ fn route<'b>(
     plan: Plan,
 ) -> Verdict<'b> {
     let sector = request.sectors.start();
-    if waits_for_ever(core, &bio.io_mut().sent, plan.route) {
+    if waits_for_ever(core, &bio.io_mut().in_flight, plan.route) {
         return fail_left_behind(core, bio);
     }
     match plan.route {
         Route::Source => {
-            bio.io_mut().sent.to_source(&core.shared);
+            bio.io_mut().in_flight.to_source(&core.shared);
             if request.op == plan::Op::Discard {
                 core.shared.note_unstable(Run::new(sector, plan.sectors));
             }
             bio.remap(&core.devices.source, sector)
         }
         Route::Clone => {
-            bio.io_mut().sent.to_clone();
+            bio.io_mut().in_flight.to_clone();
             bio.remap_read(&core.devices.clone, sector)
         }
         Route::Complete => bio.complete(Status::OK),
         Route::Fail => bio.complete(Status::IOERR),
         Route::Defer => {
             let sectors = Run::new(sector, plan.sectors);
-            bio.io_mut().sent.defer(Request { sectors, ..request });
+            bio.io_mut().in_flight.defer(Request { sectors, ..request });
             let (bio, verdict) = bio.defer();
-            let awaited = core.inbox.lock().defer(bio);
+            let awaited = core.handover.lock().defer(bio);
             Core::wake(&core.share());
             if awaited {
-                core.bell.ring();
+                core.wakeup.ring();
             }
             verdict
         }
@@ -89,7 +89,7 @@ fn route<'b>(
 }
 
 /// Whether a request needs the worker in the line of history that is left behind, where it is frozen.
-fn waits_for_ever(core: &Core, sent: &Sent, route: Route) -> bool {
+fn waits_for_ever(core: &Core, sent: &InFlight, route: Route) -> bool {
     match route {
         Route::Defer => pm::is_left_behind(),
         Route::Source if sent.is_sync() => pm::is_left_behind() && !sent.is_settled(&core.shared),
@@ -111,7 +111,7 @@ fn map_flush<'b>(core: &Owner<Core>, mut bio: MapBio<'b, Io>) -> Verdict<'b> {
     if pm::is_left_behind() && !core.shared.sync.is_settled(core.shared.sync.sync_point()) {
         return fail_left_behind(core, bio);
     }
-    bio.io_mut().sent = Sent::flush(&core.shared);
+    bio.io_mut().in_flight = InFlight::flush(&core.shared);
     bio.remap(&core.devices.source, 0)
 }
 
@@ -122,12 +122,12 @@ pub(super) fn end_io<'b>(
     status: Status,
 ) -> EndVerdict<'b> {
     let io = bio.io_mut();
-    core.shared.probe.done(io.sample, now_ns);
+    core.shared.host_latency.done(io.sample, now_ns);
     // What the device itself has failed counts, but for a request that would have had to block.
     let begun = status != Status::AGAIN;
-    let failed = !status.is_ok() && begun && !io.sent.is_flush();
+    let failed = !status.is_ok() && begun && !io.in_flight.is_flush();
     if failed {
-        core.shared.count_error(io.sent.is_from_clone());
+        core.shared.count_error(io.in_flight.is_from_clone());
     }
     io.error = (!status.is_ok()).then_some(status);
     let op = bio.op();
@@ -139,12 +139,12 @@ pub(super) fn end_io<'b>(
     }
     let io = bio.io_mut();
     let ended = if begun {
-        io.sent.ended(&core.shared, status.is_ok())
+        io.in_flight.ended(&core.shared, status.is_ok())
     } else {
-        io.sent.not_begun(&core.shared)
+        io.in_flight.not_begun(&core.shared)
     };
     if let Ended::Answer(ok) = ended {
-        let (status, from_clone) = (io.status(ok), io.sent.is_from_clone());
+        let (status, from_clone) = (io.status(ok), io.in_flight.is_from_clone());
         if ok && from_clone {
             copy_soon(core, &bio);
         }
@@ -152,7 +152,7 @@ pub(super) fn end_io<'b>(
     }
     let this = core.share();
     let (bio, verdict) = bio.hold();
-    this.inbox.lock().ended.push(bio);
+    this.handover.lock().ended.push(bio);
     linger(Place::GaveAway);
     Core::wake(&this);
     verdict

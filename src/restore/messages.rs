@@ -5,7 +5,7 @@
 use super::identity;
 use super::metadata;
 use super::report;
-use super::state::{Core, Desk, DeskGuard};
+use super::state::{Core, WorkerGuard, WorkerState};
 use crate::dm::{
     dm_refuse, dm_warn, lock_interruptible, noio::NoIo, shared::Owner, word_bytes, Args,
     BlockDevice, Cached,
@@ -62,21 +62,21 @@ fn resume_copy(core: &Owner<Core>) -> Result {
 
 fn start_restore(core: &Owner<Core>, force: bool) -> Result {
     let _noio = NoIo::enter();
-    let mut desk = suspended(core, "start_restore", || can_begin_restore(core))?;
+    let mut worker = suspended(core, "start_restore", || can_begin_restore(core))?;
     expect_unused(core, force)?;
-    identity::expect_recorded_clone(core, &mut desk)?;
-    let begun = metadata::begin_restore(core, &mut desk);
-    drop(desk);
+    identity::expect_recorded_clone(core, &mut worker)?;
+    let begun = metadata::begin_restore(core, &mut worker);
+    drop(worker);
     report::raise_events(core);
     begun
 }
 
 fn assume_identical(core: &Owner<Core>) -> Result {
     let _noio = NoIo::enter();
-    let mut desk = suspended(core, "assume_identical", || can_assume_identical(core))?;
-    expect_alone(core, &desk)?;
-    let assumed = metadata::assume_identical(core, &mut desk);
-    drop(desk);
+    let mut worker = suspended(core, "assume_identical", || can_assume_identical(core))?;
+    expect_alone(core, &worker)?;
+    let assumed = metadata::assume_identical(core, &mut worker);
+    drop(worker);
     report::raise_events(core);
     assumed
 }
@@ -108,24 +108,24 @@ fn can_assume_identical(core: &Core) -> Result {
     Ok(())
 }
 
-/// The desk of a suspended device, for the message `name`, if `may` says that it can be carried out.
+/// The worker's state of a suspended device, for the message `name`, if `may` says that it can be carried out.
 ///
 /// Device-mapper takes the live table for as long as a message runs, and a suspend waits for it. So on a
-/// device in use nothing is waited for: the desk may be busy with a device that does not answer.
-fn suspended<'a>(core: &'a Core, name: &str, may: impl Fn() -> Result) -> Result<DeskGuard<'a>> {
+/// device in use nothing is waited for: the worker may be busy with a device that does not answer.
+fn suspended<'a>(core: &'a Core, name: &str, may: impl Fn() -> Result) -> Result<WorkerGuard<'a>> {
     let in_use = || !core.engine.lock().is_quiesced();
-    let desk = match core.desk.try_lock() {
-        Some(desk) => desk,
+    let worker = match core.worker.try_lock() {
+        Some(worker) => worker,
         None if in_use() => {
             may()?;
             dm_refuse!(core.name, "{name}: the device must be suspended");
             return Err(EBUSY);
         }
-        None => lock_interruptible(&core.desk)?,
+        None => lock_interruptible(&core.worker)?,
     };
     may()?;
-    expect_suspended(core, &desk, name)?;
-    Ok(desk)
+    expect_suspended(core, &worker, name)?;
+    Ok(worker)
 }
 
 /// Nobody may go on with the content that the device had: a file system that is mounted has read it
@@ -158,8 +158,8 @@ fn expect_unused(core: &Core, force: bool) -> Result {
 }
 
 /// A clone that was made anew is no longer what other volumes roll back to.
-fn expect_alone(core: &Core, desk: &Desk) -> Result {
-    let Some(other) = desk.claim.shared_with() else {
+fn expect_alone(core: &Core, worker: &WorkerState) -> Result {
+    let Some(other) = worker.claim.shared_with() else {
         return Ok(());
     };
     let clone = core.devices.clone.dev_t();
@@ -171,19 +171,19 @@ fn expect_alone(core: &Core, desk: &Desk) -> Result {
 }
 
 /// Whether the state on the metadata device may be changed.
-fn expect_suspended(core: &Core, desk: &Desk, name: &str) -> Result {
-    if desk.claim.successor_waits() {
+fn expect_suspended(core: &Core, worker: &WorkerState, name: &str) -> Result {
+    if worker.claim.successor_waits() {
         dm_refuse!(
             core.name,
             "{name}: a new table over the same devices waits: resume the device first, then suspend it again"
         );
         return Err(EBUSY);
     }
-    if !desk.loaded {
+    if !worker.loaded {
         dm_refuse!(core.name, "{name}: the table was never resumed");
         return Err(EBUSY);
     }
-    if desk.active {
+    if worker.active {
         dm_refuse!(core.name, "{name}: the device must be suspended");
         return Err(EBUSY);
     }

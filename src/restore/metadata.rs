@@ -10,7 +10,7 @@ use super::identity;
 use super::metadata_io::{flushing, read, write};
 use super::pm;
 use super::report;
-use super::state::{Core, Desk};
+use super::state::{Core, WorkerState};
 use super::unusable::{Unusable, Usable};
 use crate::dm::{
     buffer::BlockBuf,
@@ -73,10 +73,10 @@ pub(super) fn identify(
 
 /// Loads or formats, at the first resume of a table. Returns what
 /// [`Checkpoint::activation`] is to begin with.
-pub(super) fn load(core: &Core, desk: &mut Desk) -> Result<Option<u64>> {
-    let mut buf = desk.reading.take().ok_or(EIO)?;
-    let loaded = try_load(core, desk, &mut buf);
-    desk.reading = Some(buf);
+pub(super) fn load(core: &Core, worker: &mut WorkerState) -> Result<Option<u64>> {
+    let mut buf = worker.reading.take().ok_or(EIO)?;
+    let loaded = try_load(core, worker, &mut buf);
+    worker.reading = Some(buf);
     if let Err(unusable) = &loaded {
         let reason = word_text(unusable.reason());
         unusable.tell(core.name);
@@ -86,50 +86,54 @@ pub(super) fn load(core: &Core, desk: &mut Desk) -> Result<Option<u64>> {
     loaded.map_err(|unusable| unusable.error())
 }
 
-fn identify_again(core: &Core, desk: &mut Desk, buf: &mut BlockBuf) -> Usable<Option<Superblock>> {
+fn identify_again(
+    core: &Core,
+    worker: &mut WorkerState,
+    buf: &mut BlockBuf,
+) -> Usable<Option<Superblock>> {
     identify(
         &core.io,
         &core.devices,
         core.shared.maps.geometry(),
         core.features.format,
         buf,
-        &mut desk.claim,
+        &mut worker.claim,
     )
 }
 
-fn try_load(core: &Core, desk: &mut Desk, buf: &mut BlockBuf) -> Usable<Option<u64>> {
-    if let Some(superblock) = identify_again(core, desk, buf)? {
-        return load_existing(core, desk, superblock, buf);
+fn try_load(core: &Core, worker: &mut WorkerState, buf: &mut BlockBuf) -> Usable<Option<u64>> {
+    if let Some(superblock) = identify_again(core, worker, buf)? {
+        return load_existing(core, worker, superblock, buf);
     }
     if core.features.identical {
         // Before the naming: it reads much.
-        confirm(core, Places::anywhere(*core.shared.maps.geometry()), desk)?;
+        confirm(core, Places::anywhere(*core.shared.maps.geometry()), worker)?;
     }
     // Somebody else may find the same device blank under another name. One goes first, and the other
     // finds what it has formatted.
     let _naming = claims::naming();
-    match identify_again(core, desk, buf)? {
-        Some(superblock) => load_existing(core, desk, superblock, buf),
-        None => format(core, desk).map(|()| None),
+    match identify_again(core, worker, buf)? {
+        Some(superblock) => load_existing(core, worker, superblock, buf),
+        None => format(core, worker).map(|()| None),
     }
 }
 
 /// Formats blank metadata.
-fn format(core: &Core, desk: &mut Desk) -> Usable<()> {
+fn format(core: &Core, worker: &mut WorkerState) -> Usable<()> {
     let new = NewMetadata {
         uuid: random::uuid(),
         identical: core.features.identical,
         block_size: core.devices.block_size(),
         clone_sectors: core.devices.clone.sectors(),
     };
-    desk.claim.identify(new.uuid)?;
+    worker.claim.identify(new.uuid)?;
     core.engine.lock().format(&core.shared, &new);
     // Behind that: the maps say where they are to be taken.
     let wanted = core.engine.lock().clone_wanted(&core.shared);
-    let clone = identity::Reader::of(core).clone(wanted.items(), &mut desk.sampling)?;
+    let clone = identity::Reader::of(core).clone(wanted.items(), &mut worker.sampling)?;
     core.engine.lock().clone_is(clone);
-    identity::sample_source(core, desk);
-    checkpoint(core, desk, Checkpoint::formatting())?;
+    identity::sample_source(core, worker);
+    checkpoint(core, worker, Checkpoint::formatting())?;
     report::formatted(core, core.features.identical);
     Ok(())
 }
@@ -137,12 +141,12 @@ fn format(core: &Core, desk: &mut Desk) -> Usable<()> {
 /// Loads metadata that exists. Returns the place of a journal block that a crash has torn.
 fn load_existing(
     core: &Core,
-    desk: &mut Desk,
+    worker: &mut WorkerState,
     superblock: Superblock,
     buf: &mut BlockBuf,
 ) -> Usable<Option<u64>> {
     let torn = read_all(core, superblock, buf)?;
-    identity::check_loaded(core, desk, buf)?;
+    identity::check_loaded(core, worker, buf)?;
     if torn.is_some() {
         dm_info!(core.name, "the last journal block was torn by a crash");
     }
@@ -206,11 +210,15 @@ fn load_maps(core: &Core, buf: &mut BlockBuf) -> Usable<()> {
 
 /// Writes the durable state beside the old one and makes it count, while no request of the host is
 /// in flight. For hooks: sleeps between attempts, for as long as the engine allows.
-pub(super) fn checkpoint(core: &Core, desk: &mut Desk, mut checkpoint: Checkpoint) -> Result {
+pub(super) fn checkpoint(
+    core: &Core,
+    worker: &mut WorkerState,
+    mut checkpoint: Checkpoint,
+) -> Result {
     loop {
-        match advance(core, desk, &mut checkpoint)? {
+        match advance(core, worker, &mut checkpoint)? {
             Advance::Done => return Ok(()),
-            Advance::Waits => take_ended(core, desk),
+            Advance::Waits => take_ended(core, worker),
             Advance::Again(at) => wait_for_attempt(core, at),
             Advance::Failed => return Err(EIO),
         }
@@ -239,18 +247,18 @@ pub(super) enum Advance {
 /// Goes on with a checkpoint as far as it comes.
 pub(super) fn advance(
     core: &Core,
-    desk: &mut Desk,
+    worker: &mut WorkerState,
     checkpoint: &mut Checkpoint,
 ) -> Result<Advance> {
-    if pm::expect_as_left(core, desk).is_err() {
+    if pm::expect_as_left(core, worker).is_err() {
         return Ok(not_as_left(core, checkpoint));
     }
     loop {
-        let block = desk.scratch.block_mut(0).ok_or(EIO)?;
+        let block = worker.scratch.block_mut(0).ok_or(EIO)?;
         let step = checkpoint.next(&mut **core.engine.lock(), &core.shared, block);
         let done = match step {
-            Step::Write(place) => write(core, desk, place, Durability::None),
-            Step::WriteFua(place) => flushing(core, || write(core, desk, place, Durability::Fua)),
+            Step::Write(place) => write(core, worker, place, Durability::None),
+            Step::WriteFua(place) => flushing(core, || write(core, worker, place, Durability::Fua)),
             Step::Flush => flushing(core, || core.io.flush(&core.devices.metadata)),
             Step::Wait => return Ok(Advance::Waits),
             Step::Done => return Ok(Advance::Done),
@@ -278,21 +286,21 @@ fn not_as_left(core: &Core, checkpoint: &mut Checkpoint) -> Advance {
 }
 
 /// Begins a restore: one superblock.
-pub(super) fn begin_restore(core: &Core, desk: &mut Desk) -> Result {
+pub(super) fn begin_restore(core: &Core, worker: &mut WorkerState) -> Result {
     let delta = core.shared.maps.count(Role::Cdm);
-    identity::sample_clone_places(core, desk);
+    identity::sample_clone_places(core, worker);
     let begun = core.engine.lock().begin_restore(&core.shared);
-    checkpoint(core, desk, begun)?;
+    checkpoint(core, worker, begun)?;
     core.take_time();
     report::begun(core, delta);
     Ok(())
 }
 
 /// The clone has just been made: the delta map becomes empty, and samples are taken anew. Nothing has
-/// changed if that is not believed; the reason is in the log.
-pub(super) fn assume_identical(core: &Core, desk: &mut Desk) -> Result {
+/// changed if that is not confirmed; the reason is in the log.
+pub(super) fn assume_identical(core: &Core, worker: &mut WorkerState) -> Result {
     let places = Places::touched(&core.shared.maps);
-    let clone = confirm(core, places, desk).map_err(|unusable| {
+    let clone = confirm(core, places, worker).map_err(|unusable| {
         // What cannot be read or written is in the log already.
         if let Unusable::Refused(refusal) = &unusable {
             let reason = word_text(refusal.reason());
@@ -302,8 +310,8 @@ pub(super) fn assume_identical(core: &Core, desk: &mut Desk) -> Result {
     })?;
     let were = core.shared.maps.count(Role::Cdm);
     let identical = core.engine.lock().assume_identical(&core.shared, clone);
-    identity::sample_source(core, desk);
-    checkpoint(core, desk, identical)?;
+    identity::sample_source(core, worker);
+    checkpoint(core, worker, identical)?;
     report::assumed_identical(core, were);
     Ok(())
 }

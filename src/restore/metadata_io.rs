@@ -2,7 +2,7 @@
 
 //! Single requests to the metadata device, synchronously.
 
-use super::state::{Core, Desk};
+use super::state::{Core, WorkerState};
 use crate::dm::{
     buffer::{BlockBuf, Span},
     io::{Durability, IoClient},
@@ -43,23 +43,32 @@ pub(super) fn flushing(core: &Core, request: impl FnOnce() -> Result) -> Result 
 }
 
 /// Reads a block into the scratch block.
-pub(super) fn read_scratch<'a>(core: &Core, desk: &'a mut Desk, place: u64) -> Result<&'a Block> {
+pub(super) fn read_scratch<'a>(
+    core: &Core,
+    worker: &'a mut WorkerState,
+    place: u64,
+) -> Result<&'a Block> {
     let read = read(
         &core.io,
         &core.devices.metadata,
         place,
         1,
-        &mut desk.scratch,
+        &mut worker.scratch,
     );
     read.inspect_err(|_| core.engine.lock().count_metadata_error())?;
-    desk.scratch.block(0).ok_or(EIO)
+    worker.scratch.block(0).ok_or(EIO)
 }
 
 /// Writes the scratch block to `place`, in blocks.
-pub(super) fn write(core: &Core, desk: &Desk, place: u64, durability: Durability) -> Result {
+pub(super) fn write(
+    core: &Core,
+    worker: &WorkerState,
+    place: u64,
+    durability: Durability,
+) -> Result {
     let sector = place.saturating_mul(BLOCK_SECTORS);
-    let span = Span::whole(&desk.scratch);
+    let span = Span::whole(&worker.scratch);
     let device = &core.devices.metadata;
     core.io
-        .write(device, sector, &desk.scratch, span, durability)
+        .write(device, sector, &worker.scratch, span, durability)
 }

@@ -4,13 +4,13 @@
 
 use crate::dm::Status;
 use crate::engine::copy::host_latency::Sample;
-use crate::engine::request::in_flight::Sent;
+use crate::engine::request::in_flight::InFlight;
 
 /// What the target keeps for each request.
 #[derive(Default)]
 pub(crate) struct Io {
     /// What the engine wants to know of it at its end.
-    pub(super) sent: Sent,
+    pub(super) in_flight: InFlight,
     /// Its I/O has failed, and how.
     pub(super) error: Option<Status>,
     /// Whether its time is taken.

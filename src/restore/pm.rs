@@ -23,7 +23,7 @@
 //! A table that is loaded while the machine goes to sleep needs no call: its worker looks, too.
 
 use super::metadata_io;
-use super::state::{Core, Desk};
+use super::state::{Core, WorkerState};
 use crate::dm::{dm_err, dm_info, noio::NoIo, pm, shared::Ref, time::now_ns};
 use crate::engine::{
     format::superblock::Superblock, record::awake::Found, record::checkpoint::Checkpoint,
@@ -65,14 +65,15 @@ impl pm::Transitions for Core {
 }
 
 /// Whether a snapshot of the memory was taken since metadata was written last.
-pub(super) fn is_behind_snapshot(desk: &Desk) -> bool {
-    desk.snapshots != pm::snapshots()
+pub(super) fn is_behind_snapshot(worker: &WorkerState) -> bool {
+    worker.snapshots != pm::snapshots()
 }
 
 /// Behind a snapshot, before anything else is written: the checkpoint that begins a new activation, so
 /// that no block of another line of history can count as one of this. No journal block is in flight.
-pub(super) fn begin_anew(core: &Core, desk: &Desk) -> Option<Checkpoint> {
-    if !is_behind_snapshot(desk) || core.engine.lock().metadata_mode() != MetadataMode::ReadWrite {
+pub(super) fn begin_anew(core: &Core, worker: &WorkerState) -> Option<Checkpoint> {
+    if !is_behind_snapshot(worker) || core.engine.lock().metadata_mode() != MetadataMode::ReadWrite
+    {
         return None;
     }
     dm_info!(core.name, "the machine is awake: a new activation begins");
@@ -80,9 +81,9 @@ pub(super) fn begin_anew(core: &Core, desk: &Desk) -> Option<Checkpoint> {
 }
 
 /// Before metadata is written: [`look`], and its errors.
-pub(super) fn expect_as_left(core: &Core, desk: &mut Desk) -> Result {
-    desk.snapshots = pm::snapshots();
-    look(core, desk)
+pub(super) fn expect_as_left(core: &Core, worker: &mut WorkerState) -> Result {
+    worker.snapshots = pm::snapshots();
+    look(core, worker)
 }
 
 /// The first time behind a snapshot: looks whether the metadata device is as it was left, or was no more
@@ -93,14 +94,14 @@ pub(super) fn expect_as_left(core: &Core, desk: &mut Desk) -> Result {
 ///
 /// `EIO`: it was used, and the metadata mode is `fail` now. Or as the device answers: it cannot be read,
 /// and is looked at again the next time.
-pub(super) fn look(core: &Core, desk: &mut Desk) -> Result {
+pub(super) fn look(core: &Core, worker: &mut WorkerState) -> Result {
     let snapshots = pm::snapshots();
-    if desk.looked == snapshots {
+    if worker.looked == snapshots {
         return Ok(());
     }
-    let in_use = desk.loaded && core.engine.lock().metadata_mode() == MetadataMode::ReadWrite;
-    let as_left = !in_use || is_as_left(core, desk)?;
-    desk.looked = snapshots;
+    let in_use = worker.loaded && core.engine.lock().metadata_mode() == MetadataMode::ReadWrite;
+    let as_left = !in_use || is_as_left(core, worker)?;
+    worker.looked = snapshots;
     if as_left {
         return Ok(());
     }
@@ -114,8 +115,8 @@ pub(super) fn look(core: &Core, desk: &mut Desk) -> Result {
 }
 
 /// Whether what is in memory is still true.
-fn is_as_left(core: &Core, desk: &mut Desk) -> Result<bool> {
-    let (first, second) = (superblock(core, desk, 0)?, superblock(core, desk, 1)?);
+fn is_as_left(core: &Core, worker: &mut WorkerState) -> Result<bool> {
+    let (first, second) = (superblock(core, worker, 0)?, superblock(core, worker, 1)?);
     let (Some(first), Some(second)) = (first, second) else {
         return Ok(false);
     };
@@ -126,20 +127,20 @@ fn is_as_left(core: &Core, desk: &mut Desk) -> Result<bool> {
     let found = core.engine.lock().find(&newest);
     match found {
         Found::AsLeft => Ok(true),
-        Found::TakenUp => follow(core, desk, &newest),
+        Found::TakenUp => follow(core, worker, &newest),
         Found::Changed => Ok(false),
     }
 }
 
-fn superblock(core: &Core, desk: &mut Desk, place: u64) -> Result<Option<Superblock>> {
-    let block = metadata_io::read_scratch(core, desk, place)?;
+fn superblock(core: &Core, worker: &mut WorkerState, place: u64) -> Result<Option<Superblock>> {
+    let block = metadata_io::read_scratch(core, worker, place)?;
     Ok(Superblock::decode(block).ok().flatten())
 }
 
 /// The volume was taken up by the kernel that has loaded the image. False if it was used, too.
-fn follow(core: &Core, desk: &mut Desk, newest: &Superblock) -> Result<bool> {
+fn follow(core: &Core, worker: &mut WorkerState, newest: &Superblock) -> Result<bool> {
     let place = core.layout().journal(newest.tail);
-    let block = metadata_io::read_scratch(core, desk, place)?;
+    let block = metadata_io::read_scratch(core, worker, place)?;
     if !core.engine.lock().follow(newest, block) {
         return Ok(false);
     }
@@ -147,7 +148,7 @@ fn follow(core: &Core, desk: &mut Desk, newest: &Superblock) -> Result<bool> {
     loop {
         let place = core.engine.lock().table_place(index);
         let Some(place) = place else { break };
-        let block = metadata_io::read_scratch(core, desk, place)?;
+        let block = metadata_io::read_scratch(core, worker, place)?;
         let loaded = core.engine.lock().load_table(index, block, crc);
         let Ok(so_far) = loaded else {
             return Ok(false);

@@ -4,11 +4,11 @@
 //!
 //! Locks, in the order in which they are taken:
 //!
-//! 1. `desk`: a mutex, held by whoever does metadata I/O and moves requests on: the worker for as
+//! 1. `worker`: a mutex, held by whoever does metadata I/O and moves requests on: the worker for as
 //!    long as it runs, and the hooks for suspend, resume and messages. Sleeps, also for I/O.
 //!    Messages wait for it interruptibly, and only on a suspended device.
 //! 2. `engine`: a mutex, held for moments, never across I/O: `dmsetup status` takes it.
-//! 3. `inbox`: a spin lock that disables interrupts, held for moments; the only lock in `map`,
+//! 3. `handover`: a spin lock that disables interrupts, held for moments; the only lock in `map`,
 //!    `end_io` and completions.
 
 use super::copies::{self, Copies, CopyOwner};
@@ -17,7 +17,6 @@ use super::memory::KernelMemory;
 use super::per_bio::Io;
 use crate::dm::{
     atomic::{AtomicU64, Ordering},
-    bell::{new_bell, Bell},
     buffer::{BlockBuf, SECTORS_PER_BLOCK},
     claims::Claim,
     io::{AsyncIo, IoClient, IoDone},
@@ -26,6 +25,7 @@ use crate::dm::{
     queue::{new_job, Job, Kind, Queue},
     shared::Ref,
     time::now_ns,
+    wakeup::{new_wakeup, Wakeup},
     Bio, BioList, BlockDevice, DoneBio, Events, LogLimit, MappedDisk, MappedName, TableId,
 };
 use crate::engine::{
@@ -34,8 +34,8 @@ use crate::engine::{
     identity::identical::PIECE,
     machine::Engine,
     record::checkpoint::Checkpoint,
-    record::commit_delay::Gather,
-    request::in_flight::Sent,
+    record::commit_delay::CommitDelay,
+    request::in_flight::InFlight,
     shared::Shared,
     words::settings::Features,
 };
@@ -56,7 +56,7 @@ pub(super) const COMPARED_BLOCKS: usize = 2 * PLACE_BLOCKS;
 pub(super) const SAMPLE_BLOCKS: usize = (END_SECTORS / BLOCK_SECTORS) as usize;
 
 /// What `map`, `end_io` and completions leave for the worker.
-pub(super) struct Inbox {
+pub(super) struct Handover {
     /// Requests that cannot go at once.
     deferred: BioList<Bio<Io>>,
     /// The worker sleeps until so many more of them have come.
@@ -69,11 +69,11 @@ pub(super) struct Inbox {
     /// The journal block that was written.
     pub(super) commit: Option<(bool, Option<BlockBuf>)>,
     /// The source flush of the target's own that is under way, or else the one that has ended.
-    pub(super) flushing: Option<Sent>,
-    pub(super) flushed: Option<Sent>,
+    pub(super) flushing: Option<InFlight>,
+    pub(super) flushed: Option<InFlight>,
 }
 
-impl Inbox {
+impl Handover {
     /// Leaves a request that cannot go at once. Returns whether the worker has to be woken for it.
     pub(super) fn defer(&mut self, bio: Bio<Io>) -> bool {
         self.deferred.push(bio);
@@ -115,8 +115,8 @@ impl Inbox {
     }
 }
 
-/// What is under way on the worker's desk.
-pub(super) struct Desk {
+/// What is under way in the worker, or in a hook in its place.
+pub(super) struct WorkerState {
     /// Requests that wait for something, in order.
     pub(super) waiting: BioList<Bio<Io>>,
     /// Flushes and FUA writes that wait for records.
@@ -136,7 +136,7 @@ pub(super) struct Desk {
     /// again; 0: none.
     pub(super) try_again_at: u64,
     /// When the next block may be filled.
-    pub(super) gather: Gather,
+    pub(super) commit_delay: CommitDelay,
     /// A source flush of the target's own is under way.
     pub(super) flushing: bool,
     /// Whether state was loaded from the metadata device.
@@ -159,8 +159,8 @@ pub(super) struct Desk {
     pub(super) sampling: BlockBuf,
 }
 
-/// The desk, held.
-pub(super) type DeskGuard<'a> = MutexGuard<'a, Desk>;
+/// That, held.
+pub(super) type WorkerGuard<'a> = MutexGuard<'a, WorkerState>;
 
 /// Everything that belongs to a table line.
 #[pin_data]
@@ -179,14 +179,14 @@ pub(super) struct Core {
     /// What the fast path looks at.
     pub(super) shared: Shared<KernelMemory>,
     #[pin]
-    pub(super) inbox: SpinLockIrq<Inbox>,
+    pub(super) handover: SpinLockIrq<Handover>,
     /// Wakes the worker when something has happened that it waits for.
     #[pin]
-    pub(super) bell: Bell,
+    pub(super) wakeup: Wakeup,
     #[pin]
     pub(super) engine: Mutex<KBox<Engine<KernelMemory>>>,
     #[pin]
-    pub(super) desk: Mutex<Desk>,
+    pub(super) worker: Mutex<WorkerState>,
     /// Synchronous I/O on metadata and clone.
     pub(super) io: IoClient,
     /// Journal writes and source flushes.
@@ -210,7 +210,7 @@ impl Core {
         run: fn(Ref<Self>),
     ) -> Result<impl PinInit<Self, Error>> {
         let queue = Queue::new(format_args!("dm-restore/{name}"), Kind::Unbound, 1)?;
-        let desk = Desk {
+        let worker = WorkerState {
             waiting: BioList::new(),
             syncing: BioList::new(),
             scratch: BlockBuf::new(1)?,
@@ -219,7 +219,7 @@ impl Core {
             block_place: 0,
             checkpoint: None,
             try_again_at: 0,
-            gather: Gather::default(),
+            commit_delay: CommitDelay::default(),
             flushing: false,
             loaded: false,
             active: false,
@@ -241,7 +241,7 @@ impl Core {
             since: AtomicU64::new(0),
             log_limit <- LogLimit::new(),
             shared,
-            inbox <- new_spinlock_irq!(Inbox {
+            handover <- new_spinlock_irq!(Handover {
                 deferred: BioList::new(),
                 awaited: 0,
                 ended: BioList::new(),
@@ -250,10 +250,10 @@ impl Core {
                 commit: None,
                 flushing: None,
                 flushed: None,
-            }, "dm_restore::inbox"),
-            bell <- new_bell!(),
+            }, "dm_restore::handover"),
+            wakeup <- new_wakeup!(),
             engine <- new_mutex!(engine, "dm_restore::engine"),
-            desk <- new_mutex!(desk, "dm_restore::desk"),
+            worker <- new_mutex!(worker, "dm_restore::worker"),
             io: IoClient::new()?,
             async_io: AsyncIo::new(2)?,
             copies <- Copies::new(name)?,
@@ -279,11 +279,11 @@ impl Core {
 
     /// The source flush of the target's own has ended. Any context.
     pub(super) fn flush_ended(&self, ok: bool) {
-        let mut inbox = self.inbox.lock();
-        if let Some(mut sent) = inbox.flushing.take() {
+        let mut handover = self.handover.lock();
+        if let Some(mut sent) = handover.flushing.take() {
             // It is always the worker's.
             sent.ended(&self.shared, ok);
-            inbox.flushed = Some(sent);
+            handover.flushed = Some(sent);
         }
     }
 
@@ -297,7 +297,7 @@ impl Core {
         this.job.enqueue(this);
         // Its run does not end then, see the worker.
         if pm::in_transition() {
-            this.bell.ring();
+            this.wakeup.ring();
         }
     }
 }
@@ -311,7 +311,7 @@ impl IoDone for Core {
     /// Any context, also inside the call that submitted it.
     fn io_done(this: &Ref<Self>, cookie: u64, result: Result, buf: Option<BlockBuf>) {
         match cookie {
-            COMMIT => this.inbox.lock().commit = Some((result.is_ok(), buf)),
+            COMMIT => this.handover.lock().commit = Some((result.is_ok(), buf)),
             _ => this.flush_ended(result.is_ok()),
         }
         Self::wake(this);
@@ -328,7 +328,7 @@ impl CopyOwner for Core {
     }
 
     fn copy_ended(this: &Ref<Self>, job: usize, result: CopyResult) {
-        this.inbox.lock().put_copy(job, result);
+        this.handover.lock().put_copy(job, result);
         Self::wake(this);
     }
 }

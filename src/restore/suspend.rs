@@ -18,7 +18,7 @@ use super::identity;
 use super::metadata;
 use super::report;
 use super::roles;
-use super::state::{Core, Desk};
+use super::state::{Core, WorkerState};
 use crate::dm::{buffer::Span, io::Durability};
 use crate::dm::{
     dm_refuse,
@@ -45,31 +45,31 @@ pub(super) fn presuspend(core: &Owner<Core>, noflush: bool) {
     engine.quiesce(true);
     engine.set_suspending(Some(now_ns()));
     drop(engine);
-    core.desk.lock().noflush = noflush;
+    core.worker.lock().noflush = noflush;
 }
 
 pub(super) fn postsuspend(core: &Owner<Core>) {
     let _noio = NoIo::enter();
     let this = core.share();
     drain(&this);
-    let mut desk = core.desk.lock();
-    desk.active = false;
+    let mut worker = core.worker.lock();
+    worker.active = false;
     for _ in 0..ROUNDS {
-        if desk.loaded {
-            commit_all(core, &mut desk);
+        if worker.loaded {
+            commit_all(core, &mut worker);
         }
     }
     // Not behind a block that was given up: it may be on the device, where the journal is to be empty.
-    if desk.loaded && core.engine.lock().metadata_mode() == MetadataMode::ReadWrite {
-        if desk.noflush {
+    if worker.loaded && core.engine.lock().metadata_mode() == MetadataMode::ReadWrite {
+        if worker.noflush {
             identity::leave_source(core);
         } else {
-            identity::sample_source(core, &mut desk);
+            identity::sample_source(core, &mut worker);
         }
         // A failure is logged, and the metadata is read-only then.
-        let _ = metadata::checkpoint(core, &mut desk, Checkpoint::new(Purpose::Suspended));
+        let _ = metadata::checkpoint(core, &mut worker, Checkpoint::new(Purpose::Suspended));
     }
-    drop(desk);
+    drop(worker);
     report::raise_events(core);
 }
 
@@ -80,52 +80,52 @@ fn drain(core: &Ref<Core>) {
         core.async_io.wait_idle();
         core.job.enqueue(core);
         core.job.flush();
-        let desk = core.desk.lock();
+        let worker = core.worker.lock();
         let engine = core.engine.lock();
-        let in_flight = engine.is_copying() || engine.is_committing() || desk.flushing;
-        let busy = in_flight || desk.checkpoint.is_some();
+        let in_flight = engine.is_copying() || engine.is_committing() || worker.flushing;
+        let busy = in_flight || worker.checkpoint.is_some();
         if !busy {
             return;
         }
-        let at = desk.try_again_at;
-        drop((engine, desk));
+        let at = worker.try_again_at;
+        drop((engine, worker));
         sleep_until(at);
     }
 }
 
 /// Flushes the source and writes every record that this allows.
-fn commit_all(core: &Core, desk: &mut Desk) {
+fn commit_all(core: &Core, worker: &mut WorkerState) {
     if !core.engine.lock().has_uncommitted(&core.shared) {
         return;
     }
     // A failure is taken in, and what it concerns cannot be recorded.
     let _ = ended::flush_now(core);
     loop {
-        let Some(block) = desk.scratch.block_mut(0) else {
+        let Some(block) = worker.scratch.block_mut(0) else {
             return;
         };
         let next = core.engine.lock().next_commit(&core.shared, block);
         match next {
             Commit::Nothing => return,
             Commit::Checkpoint => {
-                if metadata::checkpoint(core, desk, Checkpoint::new(Purpose::Running)).is_err() {
+                if metadata::checkpoint(core, worker, Checkpoint::new(Purpose::Running)).is_err() {
                     return;
                 }
             }
-            Commit::Write(place) => write_now(core, desk, place),
+            Commit::Write(place) => write_now(core, worker, place),
         }
     }
 }
 
-fn write_now(core: &Core, desk: &Desk, place: u64) {
+fn write_now(core: &Core, worker: &WorkerState, place: u64) {
     let sector = place.saturating_mul(BLOCK_SECTORS);
-    let span = Span::whole(&desk.scratch);
+    let span = Span::whole(&worker.scratch);
     let device = &core.devices.metadata;
     loop {
         core.engine.lock().commit_sent(&core.shared);
         let ok = core
             .io
-            .write(device, sector, &desk.scratch, span, Durability::Fua)
+            .write(device, sector, &worker.scratch, span, Durability::Fua)
             .is_ok();
         // Bound to a name, so that the lock is not held during the pause.
         let written = core
@@ -142,28 +142,28 @@ fn write_now(core: &Core, desk: &Desk, place: u64) {
 
 pub(super) fn preresume(core: &Owner<Core>) -> Result {
     let _noio = NoIo::enter();
-    let mut desk = core.desk.lock();
+    let mut worker = core.worker.lock();
     // From now on no other mapped device gets what this line uses.
-    desk.claim.take().map_err(|conflict| {
+    worker.claim.take().map_err(|conflict| {
         roles::tell(core.name, &conflict);
         let reason = word_text(roles::reason(&core.devices, &conflict));
         dm_refuse!(core.name, "not resumed: {reason}");
         EBUSY
     })?;
-    take_up(core, &mut desk)
+    take_up(core, &mut worker)
 }
 
 /// Loads, the first time, and begins a new activation.
-fn take_up(core: &Core, desk: &mut Desk) -> Result {
-    if desk.loaded {
-        take_up_again(core, desk);
+fn take_up(core: &Core, worker: &mut WorkerState) -> Result {
+    if worker.loaded {
+        take_up_again(core, worker);
         return Ok(());
     }
-    let torn = metadata::load(core, desk)?;
-    let activated = metadata::checkpoint(core, desk, Checkpoint::activation(torn));
+    let torn = metadata::load(core, worker)?;
+    let activated = metadata::checkpoint(core, worker, Checkpoint::activation(torn));
     if activated.is_ok() {
-        desk.loaded = true;
-        desk.reading = None;
+        worker.loaded = true;
+        worker.reading = None;
         drop_stale_pages(core);
         core.take_time();
         report::loaded(core);
@@ -183,26 +183,26 @@ pub(super) fn drop_stale_pages(core: &Core) {
 }
 
 /// Begins a new activation of what is in memory.
-fn take_up_again(core: &Core, desk: &mut Desk) {
+fn take_up_again(core: &Core, worker: &mut WorkerState) {
     if core.engine.lock().metadata_mode() == MetadataMode::ReadWrite {
         // A failure is logged, and the metadata is read-only then. What is in memory is still
         // true: that is no reason to hold up the host's reads.
-        let _ = metadata::checkpoint(core, desk, Checkpoint::activation(None));
+        let _ = metadata::checkpoint(core, worker, Checkpoint::activation(None));
     }
     core.engine.lock().go_on(&core.shared);
 }
 
 pub(super) fn resume(core: &Owner<Core>) {
     let _noio = NoIo::enter();
-    let mut desk = core.desk.lock();
+    let mut worker = core.worker.lock();
     // A message that came after `preresume` has left the metadata as if nothing were to follow.
     // Bound to a name, so that the engine is not locked meanwhile.
     let is_clean = core.engine.lock().is_clean();
     if is_clean {
-        take_up_again(core, &mut desk);
+        take_up_again(core, &mut worker);
     }
-    desk.active = true;
-    drop(desk);
+    worker.active = true;
+    drop(worker);
     go_on(core);
 }
 
@@ -224,9 +224,9 @@ fn go_on(core: &Owner<Core>) {
 /// nothing. But if the mapped device goes on with another target over the source, who uses it sees
 /// a mixture of old and new.
 pub(super) fn gone(core: &Core) {
-    let desk = core.desk.lock();
-    let restoring = desk.loaded && core.shared.maps.state().mode == Mode::Restoring;
-    if restoring && !desk.claim.was_succeeded() && core.events.device_stays() {
+    let worker = core.worker.lock();
+    let restoring = worker.loaded && core.shared.maps.state().mode == Mode::Restoring;
+    if restoring && !worker.claim.was_succeeded() && core.events.device_stays() {
         report::taken_away(core);
     }
 }

@@ -5,7 +5,7 @@
 //! One job on a queue of its own; it never runs twice at once. Each run goes through the steps of
 //! [`round`] in order, until nothing is left to do now. It waits for metadata I/O of a checkpoint only,
 //! which needs nothing from it, but not between the attempts of a request that fails. What happens
-//! meanwhile is left in the inbox and makes it run again.
+//! meanwhile is left in the hand-over and makes it run again.
 //!
 //! While the machine goes to sleep a run goes on with further rounds instead, until what it has begun
 //! has ended: the freezer waits for it, see [`pm`](super::pm).
@@ -15,7 +15,7 @@ use super::metadata::{self, Advance};
 use super::per_bio::Io;
 use super::pm as sleep;
 use super::report;
-use super::state::{Core, Desk, COMMIT, FLUSH};
+use super::state::{Core, WorkerState, COMMIT, FLUSH};
 use crate::dm::{
     buffer::Span, io::Durability, noio::NoIo, pm, shared::Ref, time::now_ns, Bio, BioList, Status,
 };
@@ -28,7 +28,7 @@ use crate::engine::{
     record::commit::Commit,
     record::commit::Written,
     request::admit::Admission,
-    request::in_flight::Sent,
+    request::in_flight::InFlight,
     sync::flushes::{FlushNeed, Settled},
 };
 
@@ -64,22 +64,24 @@ struct Round {
 }
 
 fn round(core: &Ref<Core>) -> Round {
-    let mut desk = core.desk.lock();
+    let mut worker = core.worker.lock();
     // If it cannot be read, the checkpoint that then begins fails.
-    let _ = sleep::look(core, &mut desk);
-    take_ended(core, &mut desk);
-    take_copies(core, &mut desk);
-    take_commit(core, &mut desk);
-    admit(core, &mut desk);
-    gather(core, &mut desk);
-    let wake_at = commit(core, &mut desk);
-    settle(core, &mut desk);
-    let wake_at = wake_at.min(flush(core, &mut desk)).min(copy(core, &desk));
+    let _ = sleep::look(core, &mut worker);
+    take_ended(core, &mut worker);
+    take_copies(core, &mut worker);
+    take_commit(core, &mut worker);
+    admit(core, &mut worker);
+    gather(core, &mut worker);
+    let wake_at = commit(core, &mut worker);
+    settle(core, &mut worker);
+    let wake_at = wake_at
+        .min(flush(core, &mut worker))
+        .min(copy(core, &worker));
     let engine = core.engine.lock();
-    let in_flight = desk.flushing || engine.is_copying() || engine.is_committing();
-    let busy = in_flight || desk.checkpoint.is_some();
+    let in_flight = worker.flushing || engine.is_copying() || engine.is_committing();
+    let busy = in_flight || worker.checkpoint.is_some();
     drop(engine);
-    drop(desk);
+    drop(worker);
     report::raise_events(core);
     Round { wake_at, busy }
 }
@@ -96,22 +98,22 @@ fn is_over(core: &Core, round: &Round) -> bool {
     } else {
         LINGER
     };
-    let rung = core.bell.wait(longest);
+    let rung = core.wakeup.wait(longest);
     !rung && !round.busy
 }
 
-fn take_copies(core: &Core, desk: &mut Desk) {
+fn take_copies(core: &Core, worker: &mut WorkerState) {
     loop {
         // Bound to a name, so that the lock is not held while the result is taken in.
-        let next = core.inbox.lock().take_copy();
+        let next = core.handover.lock().take_copy();
         match next {
-            Some((job, result)) => copy_done(core, desk, job, result),
+            Some((job, result)) => copy_done(core, worker, job, result),
             None => return,
         }
     }
 }
 
-fn copy_done(core: &Core, desk: &mut Desk, job: usize, result: CopyResult) {
+fn copy_done(core: &Core, worker: &mut WorkerState, job: usize, result: CopyResult) {
     let mut engine = core.engine.lock();
     let under_way = engine.copy_under_way(job);
     let outcome = engine.copy_done(&core.shared, job, result, now_ns());
@@ -120,74 +122,76 @@ fn copy_done(core: &Core, desk: &mut Desk, job: usize, result: CopyResult) {
         report::copy_failed(core, result, under_way);
     }
     if let CopyOutcome::Failed(extents) = outcome {
-        fail_waiting(desk, extents);
+        fail_waiting(worker, extents);
     }
 }
 
 /// The copy of `extents` has failed: whoever waited for it fails too, when it is asked next.
-fn fail_waiting(desk: &mut Desk, extents: Run) {
-    let mut waiting = ::core::mem::take(&mut desk.waiting);
+fn fail_waiting(worker: &mut WorkerState, extents: Run) {
+    let mut waiting = ::core::mem::take(&mut worker.waiting);
     while let Some(mut bio) = waiting.pop() {
-        if let Some(ticket) = bio.io_mut().sent.ticket_mut() {
+        if let Some(ticket) = bio.io_mut().in_flight.ticket_mut() {
             ticket.copy_failed(extents);
         }
-        desk.waiting.push(bio);
+        worker.waiting.push(bio);
     }
 }
 
 /// The journal block is written, or has to be written again.
-fn take_commit(core: &Ref<Core>, desk: &mut Desk) {
-    let commit = core.inbox.lock().commit.take();
+fn take_commit(core: &Ref<Core>, worker: &mut WorkerState) {
+    let commit = core.handover.lock().commit.take();
     let mut engine = core.engine.lock();
     let written = if let Some((ok, buf)) = commit {
-        desk.block = buf;
-        desk.gather.written(now_ns(), engine.touches_waiting());
+        worker.block = buf;
+        worker
+            .commit_delay
+            .written(now_ns(), engine.touches_waiting());
         engine.commit_written(&core.shared, ok, now_ns())
     } else {
-        engine.commit_believed(&core.shared)
+        engine.commit_confirmed(&core.shared)
     };
     if let Written::Again(at) = written {
-        desk.try_again_at = at.max(1);
+        worker.try_again_at = at.max(1);
     }
 }
 
 /// Asks for each request that waits what it may do now.
-fn admit(core: &Ref<Core>, desk: &mut Desk) {
-    let waiting = ::core::mem::take(&mut desk.waiting);
-    admit_all(core, desk, waiting);
-    admit_new(core, desk);
+fn admit(core: &Ref<Core>, worker: &mut WorkerState) {
+    let waiting = ::core::mem::take(&mut worker.waiting);
+    admit_all(core, worker, waiting);
+    admit_new(core, worker);
 }
 
 /// Asks for those that have come since the last call.
-fn admit_new(core: &Ref<Core>, desk: &mut Desk) {
-    let new = core.inbox.lock().take_deferred();
-    admit_all(core, desk, new);
+fn admit_new(core: &Ref<Core>, worker: &mut WorkerState) {
+    let new = core.handover.lock().take_deferred();
+    admit_all(core, worker, new);
 }
 
-fn admit_all(core: &Ref<Core>, desk: &mut Desk, mut bios: BioList<Bio<Io>>) {
+fn admit_all(core: &Ref<Core>, worker: &mut WorkerState, mut bios: BioList<Bio<Io>>) {
     while let Some(bio) = bios.pop() {
-        admit_one(core, desk, bio);
+        admit_one(core, worker, bio);
     }
 }
 
-fn admit_one(core: &Ref<Core>, desk: &mut Desk, mut bio: Bio<Io>) {
+fn admit_one(core: &Ref<Core>, worker: &mut WorkerState, mut bio: Bio<Io>) {
     loop {
-        let Some(ticket) = bio.io_mut().sent.ticket_mut() else {
+        let Some(ticket) = bio.io_mut().in_flight.ticket_mut() else {
             return bio.complete(Status::IOERR);
         };
         let sector = ticket.request().sectors.start();
         let admission = core.engine.lock().admit(&core.shared, ticket, now_ns());
         match admission {
             Admission::Go => {
-                bio.io_mut().sent.to_source(&core.shared);
+                bio.io_mut().in_flight.to_source(&core.shared);
                 return bio.submit_to(&core.devices.source, sector);
             }
             Admission::Complete => return bio.complete(Status::OK),
             Admission::Fail => {
-                bio.io().sent.refused(&core.shared);
+                bio.io().in_flight.refused(&core.shared);
                 return bio.complete(Status::IOERR);
             }
-            Admission::Wait => return desk.waiting.push(bio),
+            Admission::Wait => return worker.waiting.push(bio),
             // Asked again at once: both ends of a request may need a copy.
             Admission::Copy(copy) => core.copies.start(core, copy),
         }
@@ -195,43 +199,43 @@ fn admit_one(core: &Ref<Core>, desk: &mut Desk, mut bio: Bio<Io>) {
 }
 
 /// Waits for those who are about to send first touches, see [`gather`](crate::engine::record::commit_delay).
-fn gather(core: &Ref<Core>, desk: &mut Desk) {
-    desk.gather.released(now_ns());
+fn gather(core: &Ref<Core>, worker: &mut WorkerState) {
+    worker.commit_delay.released(now_ns());
     loop {
         let [gathered, _] = core.engine.lock().touches_waiting();
-        let Some(wait) = desk.gather.next_wait(now_ns(), gathered) else {
+        let Some(wait) = worker.commit_delay.next_wait(now_ns(), gathered) else {
             return;
         };
-        let alone = core.inbox.lock().await_deferred(wait.requests);
+        let alone = core.handover.lock().await_deferred(wait.requests);
         if alone {
-            core.bell.wait(wait.ns);
+            core.wakeup.wait(wait.ns);
         }
         // Nothing has happened that the others wait for.
-        admit_new(core, desk);
+        admit_new(core, worker);
     }
 }
 
 /// Writes the next journal block, and makes checkpoints. Returns when to look again.
-fn commit(core: &Ref<Core>, desk: &mut Desk) -> u64 {
-    if !desk.active {
+fn commit(core: &Ref<Core>, worker: &mut WorkerState) -> u64 {
+    if !worker.active {
         return u64::MAX;
     }
-    if desk.try_again_at > now_ns() {
-        return desk.try_again_at;
+    if worker.try_again_at > now_ns() {
+        return worker.try_again_at;
     }
-    let failed = ::core::mem::take(&mut desk.try_again_at) > 0;
-    if failed && desk.checkpoint.is_none() {
-        write_block(core, desk);
+    let failed = ::core::mem::take(&mut worker.try_again_at) > 0;
+    if failed && worker.checkpoint.is_none() {
+        write_block(core, worker);
         return u64::MAX;
     }
-    if desk.checkpoint.is_none() && !core.engine.lock().is_committing() {
-        desk.checkpoint = sleep::begin_anew(core, desk);
+    if worker.checkpoint.is_none() && !core.engine.lock().is_committing() {
+        worker.checkpoint = sleep::begin_anew(core, worker);
     }
     loop {
-        if let Some(wake_at) = advance_checkpoint(core, desk) {
+        if let Some(wake_at) = advance_checkpoint(core, worker) {
             return wake_at;
         }
-        let Some(block) = desk.block.as_mut().and_then(|buf| buf.block_mut(0)) else {
+        let Some(block) = worker.block.as_mut().and_then(|buf| buf.block_mut(0)) else {
             return u64::MAX;
         };
         let mut engine = core.engine.lock();
@@ -240,13 +244,13 @@ fn commit(core: &Ref<Core>, desk: &mut Desk) -> u64 {
         drop(engine);
         match next {
             Commit::Write(place) => {
-                desk.block_place = place;
-                write_block(core, desk);
+                worker.block_place = place;
+                write_block(core, worker);
                 return u64::MAX;
             }
             Commit::Nothing if !due => return u64::MAX,
             Commit::Nothing | Commit::Checkpoint => {
-                desk.checkpoint = Some(Checkpoint::new(Purpose::Running));
+                worker.checkpoint = Some(Checkpoint::new(Purpose::Running));
             }
         }
     }
@@ -254,17 +258,17 @@ fn commit(core: &Ref<Core>, desk: &mut Desk) -> u64 {
 
 /// Goes on with the checkpoint under way. Returns when to look again, if it is not over or has failed.
 /// What it waits for makes the worker run.
-fn advance_checkpoint(core: &Ref<Core>, desk: &mut Desk) -> Option<u64> {
-    let mut checkpoint = desk.checkpoint.take()?;
-    match metadata::advance(core, desk, &mut checkpoint) {
+fn advance_checkpoint(core: &Ref<Core>, worker: &mut WorkerState) -> Option<u64> {
+    let mut checkpoint = worker.checkpoint.take()?;
+    match metadata::advance(core, worker, &mut checkpoint) {
         Ok(Advance::Done) => None,
         Ok(Advance::Waits) => {
-            desk.checkpoint = Some(checkpoint);
+            worker.checkpoint = Some(checkpoint);
             Some(u64::MAX)
         }
         Ok(Advance::Again(at)) => {
-            desk.checkpoint = Some(checkpoint);
-            desk.try_again_at = at;
+            worker.checkpoint = Some(checkpoint);
+            worker.try_again_at = at;
             Some(at)
         }
         Ok(Advance::Failed) | Err(_) => {
@@ -275,14 +279,14 @@ fn advance_checkpoint(core: &Ref<Core>, desk: &mut Desk) -> Option<u64> {
     }
 }
 
-fn write_block(core: &Ref<Core>, desk: &mut Desk) {
-    let Some(buf) = desk.block.take() else {
+fn write_block(core: &Ref<Core>, worker: &mut WorkerState) {
+    let Some(buf) = worker.block.take() else {
         return;
     };
-    let sector = desk.block_place.saturating_mul(BLOCK_SECTORS);
+    let sector = worker.block_place.saturating_mul(BLOCK_SECTORS);
     let span = Span::whole(&buf);
     let device = &core.devices.metadata;
-    desk.gather.sent(now_ns());
+    worker.commit_delay.sent(now_ns());
     core.engine.lock().commit_sent(&core.shared);
     let submitted = core.async_io.write(
         core.clone(),
@@ -295,7 +299,7 @@ fn write_block(core: &Ref<Core>, desk: &mut Desk) {
     );
     if let Err(refused) = submitted {
         // Never busy: there is one block at a time. Taken as a failed write all the same.
-        core.inbox.lock().commit = Some((false, Some(refused.buf)));
+        core.handover.lock().commit = Some((false, Some(refused.buf)));
         wake(core);
     }
 }
@@ -306,12 +310,12 @@ fn wake(core: &Ref<Core>) {
 }
 
 /// Flushes and FUA writes whose records are durable are done.
-fn settle(core: &Core, desk: &mut Desk) {
-    let mut syncing = ::core::mem::take(&mut desk.syncing);
+fn settle(core: &Core, worker: &mut WorkerState) {
+    let mut syncing = ::core::mem::take(&mut worker.syncing);
     while let Some(bio) = syncing.pop() {
-        let settled = core.engine.lock().settle(&core.shared, &bio.io().sent);
+        let settled = core.engine.lock().settle(&core.shared, &bio.io().in_flight);
         match settled {
-            Settled::Waiting => desk.syncing.push(bio),
+            Settled::Waiting => worker.syncing.push(bio),
             Settled::Durable => bio.complete(Status::OK),
             Settled::Failed => bio.complete(Status::IOERR),
         }
@@ -319,11 +323,11 @@ fn settle(core: &Core, desk: &mut Desk) {
 }
 
 /// Flushes the source if the host does not. Returns when to look again.
-fn flush(core: &Ref<Core>, desk: &mut Desk) -> u64 {
-    if !desk.active || desk.flushing {
+fn flush(core: &Ref<Core>, worker: &mut WorkerState) -> u64 {
+    if !worker.active || worker.flushing {
         return u64::MAX;
     }
-    let waited_for = !desk.syncing.is_empty();
+    let waited_for = !worker.syncing.is_empty();
     let need = core
         .engine
         .lock()
@@ -333,8 +337,8 @@ fn flush(core: &Ref<Core>, desk: &mut Desk) -> u64 {
         FlushNeed::At(time) => return time,
         FlushNeed::Now => {}
     }
-    desk.flushing = true;
-    core.inbox.lock().flushing = Some(Sent::own_flush(&core.shared));
+    worker.flushing = true;
+    core.handover.lock().flushing = Some(InFlight::own_flush(&core.shared));
     let submitted = core
         .async_io
         .flush(core.clone(), FLUSH, &core.devices.source);
@@ -346,8 +350,8 @@ fn flush(core: &Ref<Core>, desk: &mut Desk) -> u64 {
 }
 
 /// Starts the background's next copies. Returns when to look again.
-fn copy(core: &Ref<Core>, desk: &Desk) -> u64 {
-    if !desk.active {
+fn copy(core: &Ref<Core>, worker: &WorkerState) -> u64 {
+    if !worker.active {
         return u64::MAX;
     }
     loop {

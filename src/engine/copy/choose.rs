@@ -82,23 +82,23 @@ impl Activity {
 impl<S: Storage> Engine<S> {
     /// The background's next copy.
     pub fn next_copy(&mut self, shared: &Shared<S>, now: u64) -> Background {
-        if shared.probe.take_seen() {
+        if shared.host_latency.take_seen() {
             self.pace.host_seen(now);
         }
-        self.pace.host_took(shared.probe.take_times());
+        self.pace.host_took(shared.host_latency.take_times());
         let next = self.choose_copy(shared, now);
-        shared.probe.set_copying(self.copier.running() > 0);
+        shared.host_latency.set_copying(self.jobs.running() > 0);
         next
     }
 
     fn choose_copy(&mut self, shared: &Shared<S>, now: u64) -> Background {
-        if let Some(copy) = self.copier.next_hurried_piece(now) {
+        if let Some(copy) = self.jobs.next_hurried_piece(now) {
             self.pace.started(now, copy.sectors.len(), &self.settings);
             return Background::Copy(copy);
         }
         let may_copy = self.activity(shared) != Activity::Idle && !self.held_back();
-        shared.wanted.set_open(may_copy);
-        shared.probe.set_open(may_copy);
+        shared.hot_reads.set_open(may_copy);
+        shared.host_latency.set_open(may_copy);
         if !may_copy {
             return Background::Nothing;
         }
@@ -106,15 +106,13 @@ impl<S: Storage> Engine<S> {
             self.pace.started(now, copy.sectors.len(), &self.settings);
             return Background::Copy(copy);
         }
-        let next_at = self
-            .pace
-            .next_at(now, self.copier.running(), &self.settings);
+        let next_at = self.pace.next_at(now, self.jobs.running(), &self.settings);
         if next_at > now {
             return Background::NotBefore(next_at);
         }
         let was_stalled = self.is_stalled();
         let copy = self
-            .copier
+            .jobs
             .next_piece(now)
             .or_else(|| self.start_background(shared, now));
         self.note_stall(shared, was_stalled);
@@ -123,8 +121,8 @@ impl<S: Storage> Engine<S> {
                 self.pace.started(now, copy.sectors.len(), &self.settings);
                 Background::Copy(copy)
             }
-            None if self.copier.not_before() > now && self.copier.running() == 0 => {
-                Background::NotBefore(self.copier.not_before())
+            None if self.jobs.not_before() > now && self.jobs.running() == 0 => {
+                Background::NotBefore(self.jobs.not_before())
             }
             None => Background::Nothing,
         }
@@ -143,7 +141,7 @@ impl<S: Storage> Engine<S> {
 
     /// Whether nothing makes progress, because the clone or the source fails.
     pub(in crate::engine) fn is_stalled(&self) -> bool {
-        self.copier.is_stalled() || self.flush_pace.is_stalled()
+        self.jobs.is_stalled() || self.flush_pace.is_stalled()
     }
 
     fn start_background(&mut self, shared: &Shared<S>, now: u64) -> Option<Copy> {
@@ -153,7 +151,7 @@ impl<S: Storage> Engine<S> {
         let limit = self.geometry.extent_of(self.piece(now));
         let all = self.geometry.all();
         let cdm = shared.maps.view().cdm;
-        let run = self.copier.choose(cdm, all, &self.holds, limit, now);
+        let run = self.jobs.choose(cdm, all, &self.extent_locks, limit, now);
         self.start_job(run, now)
     }
 
@@ -161,10 +159,10 @@ impl<S: Storage> Engine<S> {
     fn start_wanted(&mut self, shared: &Shared<S>, now: u64) -> Option<Copy> {
         let limit = self.geometry.extent_of(self.piece(now));
         while self.pace.next_wanted_at(&self.settings) <= now && self.reserve_job(&WANTED) {
-            let wanted = shared.wanted.take();
-            let (cdm, holds) = (shared.maps.view().cdm, &self.holds);
+            let wanted = shared.hot_reads.take();
+            let (cdm, holds) = (shared.maps.view().cdm, &self.extent_locks);
             let run =
-                wanted.and_then(|wanted| self.copier.choose_wanted(cdm, wanted, holds, limit, now));
+                wanted.and_then(|wanted| self.jobs.choose_wanted(cdm, wanted, holds, limit, now));
             let copy = self.start_job(run, now);
             if copy.is_some() || wanted.is_none() {
                 return copy;
@@ -177,9 +175,9 @@ impl<S: Storage> Engine<S> {
     fn reserve_job(&mut self, room: &Room) -> bool {
         let jobs = u64::from(self.settings.copy_jobs).saturating_mul(room.times);
         let sectors = jobs.saturating_mul(u64::from(self.settings.copy_size));
-        let started = self.copier.background();
+        let started = self.jobs.background();
         let has_room =
-            (started as u64) < jobs || (started < room.most && self.copier.in_flight() < sectors);
+            (started as u64) < jobs || (started < room.most && self.jobs.in_flight() < sectors);
         has_room && self.clears.reserve(1)
     }
 
@@ -187,8 +185,8 @@ impl<S: Storage> Engine<S> {
     fn start_job(&mut self, run: Option<Run>, now: u64) -> Option<Copy> {
         let (piece, geometry) = (self.piece(now), &self.geometry);
         let copy = run.and_then(|run| {
-            self.copier
-                .start(&mut self.holds, geometry, run, piece, false, now)
+            self.jobs
+                .start(&mut self.extent_locks, geometry, run, piece, false, now)
         });
         if copy.is_none() {
             self.clears.cancel(1);
@@ -210,9 +208,14 @@ impl<S: Storage> Engine<S> {
         }
         let piece = self.piece(u64::MAX);
         let run = Run::one(extent);
-        let copy = self
-            .copier
-            .start(&mut self.holds, &self.geometry, run, piece, true, now);
+        let copy = self.jobs.start(
+            &mut self.extent_locks,
+            &self.geometry,
+            run,
+            piece,
+            true,
+            now,
+        );
         match copy {
             Some(copy) => self.pace.started(now, copy.sectors.len(), &self.settings),
             None => self.clears.cancel(1),
@@ -223,7 +226,7 @@ impl<S: Storage> Engine<S> {
     /// What a copy is of, in extents, and what of it is under way, in sectors. For the log, before its
     /// result is taken.
     pub fn copy_under_way(&self, job: usize) -> Option<(Run, Run)> {
-        self.copier.under_way(job)
+        self.jobs.under_way(job)
     }
 
     /// Takes the result of a copy.
@@ -236,8 +239,8 @@ impl<S: Storage> Engine<S> {
     ) -> CopyOutcome {
         self.count_errors(result);
         let was_stalled = self.is_stalled();
-        let done = self.copier.done(&mut self.holds, job, result, now);
-        shared.probe.set_copying(self.copier.running() > 0);
+        let done = self.jobs.done(&mut self.extent_locks, job, result, now);
+        shared.host_latency.set_copying(self.jobs.running() > 0);
         let outcome = match done {
             Next::Parked(since) => {
                 self.pace.done(now, since);
@@ -248,7 +251,7 @@ impl<S: Storage> Engine<S> {
                 if !ended.urgent {
                     self.pace.done(now, ended.started_at);
                 }
-                self.copier.succeeded();
+                self.jobs.succeeded();
                 let (run, cause) = (ended.extents, Cause::Copied);
                 self.cleared(shared, Clear { run, cause });
                 CopyOutcome::Settled
@@ -313,7 +316,7 @@ impl<S: Storage> Engine<S> {
 
     /// Whether a copy of the background's is in flight.
     pub fn is_copying_behind(&self) -> bool {
-        self.copier.running() > 0
+        self.jobs.running() > 0
     }
 
     /// Whether the device is suspended, or about to be.
@@ -323,7 +326,7 @@ impl<S: Storage> Engine<S> {
 
     /// Whether any copy is in flight.
     pub fn is_copying(&self) -> bool {
-        self.copier.running() > 0 || self.copier.urgent() > 0
+        self.jobs.running() > 0 || self.jobs.urgent() > 0
     }
 
     /// Changes a core arg.

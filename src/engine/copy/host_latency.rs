@@ -12,7 +12,7 @@ use crate::engine::base::atomics::{AtomicU64, Ordering};
 use crate::engine::base::flag::Flag;
 
 /// Who looks at the host's requests.
-pub struct Probe {
+pub struct HostLatency {
     /// Nobody is to look at the next request: one is being timed, or has been seen.
     satisfied: Flag,
     /// A request has come since the worker looked last.
@@ -60,7 +60,7 @@ impl Timed {
     }
 }
 
-impl Probe {
+impl HostLatency {
     /// No request was seen.
     pub fn new() -> Self {
         Self {
@@ -123,7 +123,7 @@ impl Probe {
     }
 }
 
-impl Default for Probe {
+impl Default for HostLatency {
     fn default() -> Self {
         Self::new()
     }
@@ -139,39 +139,39 @@ mod tests {
 
     #[test]
     fn without_a_copy_one_request_is_noted_after_each_look() {
-        let probe = Probe::new();
-        assert!(!probe.take_seen());
-        let sample = probe.request(|| 1000);
-        probe.done(sample, || 1300);
-        probe.done(probe.request(not_asked), not_asked);
-        assert!(probe.take_seen() && !probe.take_seen());
-        assert_eq!(probe.take_times(), [Some(300), None]);
-        assert_eq!(probe.take_times(), [None, None]);
-        assert_ne!(probe.request(|| 2000), Sample::default());
-        assert!(probe.take_seen());
+        let host_latency = HostLatency::new();
+        assert!(!host_latency.take_seen());
+        let sample = host_latency.request(|| 1000);
+        host_latency.done(sample, || 1300);
+        host_latency.done(host_latency.request(not_asked), not_asked);
+        assert!(host_latency.take_seen() && !host_latency.take_seen());
+        assert_eq!(host_latency.take_times(), [Some(300), None]);
+        assert_eq!(host_latency.take_times(), [None, None]);
+        assert_ne!(host_latency.request(|| 2000), Sample::default());
+        assert!(host_latency.take_seen());
     }
 
     #[test]
     fn while_there_is_something_to_copy_one_follows_the_other() {
-        let probe = Probe::new();
-        probe.set_open(true);
-        let first = probe.request(|| 1000);
-        probe.done(probe.request(not_asked), not_asked);
-        probe.done(first, || 1300);
-        probe.done(probe.request(|| 2000), || 2100);
-        assert_eq!(probe.take_times(), [Some(200), None]);
+        let host_latency = HostLatency::new();
+        host_latency.set_open(true);
+        let first = host_latency.request(|| 1000);
+        host_latency.done(host_latency.request(not_asked), not_asked);
+        host_latency.done(first, || 1300);
+        host_latency.done(host_latency.request(|| 2000), || 2100);
+        assert_eq!(host_latency.take_times(), [Some(200), None]);
     }
 
     #[test]
     fn when_it_came_decides_whether_it_was_beside_a_copy() {
-        let probe = Probe::new();
-        probe.set_open(true);
-        let sample = probe.request(|| 1000);
-        probe.set_copying(true);
-        probe.done(sample, || 1300);
-        let sample = probe.request(|| 2000);
-        probe.set_copying(false);
-        probe.done(sample, || 2500);
-        assert_eq!(probe.take_times(), [Some(300), Some(500)]);
+        let host_latency = HostLatency::new();
+        host_latency.set_open(true);
+        let sample = host_latency.request(|| 1000);
+        host_latency.set_copying(true);
+        host_latency.done(sample, || 1300);
+        let sample = host_latency.request(|| 2000);
+        host_latency.set_copying(false);
+        host_latency.done(sample, || 2500);
+        assert_eq!(host_latency.take_times(), [Some(300), Some(500)]);
     }
 }

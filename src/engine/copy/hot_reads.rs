@@ -17,13 +17,13 @@ const LONGEST: u64 = (1 << LENGTH_BITS) - 1;
 const LENGTH_BITS: u32 = 16;
 
 /// Runs of extents that the host has read from the clone.
-pub struct Wanted {
+pub struct HotReads {
     places: [AtomicU64; PLACES],
     /// Whether anybody would copy them.
     open: Flag,
 }
 
-impl Wanted {
+impl HotReads {
     /// No run, and nobody who would copy one.
     pub fn new() -> Self {
         Self {
@@ -67,7 +67,7 @@ impl Wanted {
     }
 }
 
-impl Default for Wanted {
+impl Default for HotReads {
     fn default() -> Self {
         Self::new()
     }
@@ -79,7 +79,7 @@ mod tests {
 
     #[test]
     fn what_is_noted_is_taken_once() {
-        let wanted = Wanted::new();
+        let wanted = HotReads::new();
         assert!(!wanted.note(Run::one(1)), "nobody would copy it");
         wanted.set_open(true);
         assert!(wanted.note(Run::new(5, 3)));
@@ -93,7 +93,7 @@ mod tests {
 
     #[test]
     fn the_later_one_wins_a_place_and_a_long_one_is_cut() {
-        let wanted = Wanted::new();
+        let wanted = HotReads::new();
         wanted.set_open(true);
         assert!(wanted.note(Run::one(2)) && wanted.note(Run::new(66, 1 << 20)));
         assert_eq!(wanted.take(), Some(Run::new(66, LONGEST)));

@@ -13,7 +13,7 @@ use crate::engine::base::geometry::Geometry;
 use crate::engine::base::run::Run;
 use crate::engine::base::storage::{NoMemory, Storage};
 use crate::engine::maps::bitmap::Bitmap;
-use crate::engine::request::extent_locks::{HoldId, Holds};
+use crate::engine::request::extent_locks::{ExtentLocks, HoldId};
 use core::ops::Deref;
 
 /// Most copies for the background.
@@ -100,7 +100,7 @@ pub struct Ended {
 /// What follows from a result.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Next {
-    /// The job has more pieces: [`Copier::next_piece`] gives the next one when it is time. The one
+    /// The job has more pieces: [`Jobs::next_piece`] gives the next one when it is time. The one
     /// that is done started at this time.
     Parked(u64),
     /// The job is done: its extents have the clone's content.
@@ -112,7 +112,7 @@ pub enum Next {
 }
 
 /// The state of the copying.
-pub struct Copier<S: Storage> {
+pub struct Jobs<S: Storage> {
     jobs: S::Array<Option<Job>>,
     background: usize,
     in_flight: u64,
@@ -130,7 +130,7 @@ pub struct Copier<S: Storage> {
     stalled: bool,
 }
 
-impl<S: Storage> Copier<S> {
+impl<S: Storage> Jobs<S> {
     /// Nothing under way.
     pub fn new() -> Result<Self, NoMemory> {
         Ok(Self {
@@ -199,12 +199,12 @@ impl<S: Storage> Copier<S> {
     }
 
     /// The next run for the background: neighbours of at most `limit` extents, none held. `None`
-    /// if there is nothing to do now; [`Copier::not_before`] may then have moved.
+    /// if there is nothing to do now; [`Jobs::not_before`] may then have moved.
     pub fn choose<W>(
         &mut self,
         cdm: &Bitmap<W>,
         all: Run,
-        holds: &Holds<S>,
+        holds: &ExtentLocks<S>,
         limit: u64,
         now: u64,
     ) -> Option<Run>
@@ -227,7 +227,7 @@ impl<S: Storage> Copier<S> {
         &mut self,
         cdm: &Bitmap<W>,
         all: Run,
-        holds: &Holds<S>,
+        holds: &ExtentLocks<S>,
         limit: u64,
     ) -> Option<Run>
     where
@@ -235,7 +235,7 @@ impl<S: Storage> Copier<S> {
     {
         let start = loop {
             let start = cdm.next_set(Run::between(self.cursor, all.end()))?;
-            match holds.meeting(Run::one(start)) {
+            match holds.first_overlap(Run::one(start)) {
                 Some(held) => self.cursor = held.end(),
                 None => break start,
             }
@@ -256,7 +256,7 @@ impl<S: Storage> Copier<S> {
         &self,
         cdm: &Bitmap<W>,
         wanted: Run,
-        holds: &Holds<S>,
+        holds: &ExtentLocks<S>,
         limit: u64,
         now: u64,
     ) -> Option<Run>
@@ -299,7 +299,7 @@ impl<S: Storage> Copier<S> {
     /// free place or somebody holds an extent.
     pub fn start(
         &mut self,
-        holds: &mut Holds<S>,
+        holds: &mut ExtentLocks<S>,
         geometry: &Geometry,
         extents: Run,
         piece: u64,
@@ -404,7 +404,7 @@ impl<S: Storage> Copier<S> {
     /// Takes the result of a job's piece.
     pub fn done(
         &mut self,
-        holds: &mut Holds<S>,
+        holds: &mut ExtentLocks<S>,
         place: usize,
         result: CopyResult,
         now: u64,
@@ -485,14 +485,14 @@ impl<S: Storage> Copier<S> {
 
 /// The first part of `run`, which begins with an unrestored extent, up to one that is restored or
 /// held; `None` if the first one is held.
-fn free_part<W, S: Storage>(cdm: &Bitmap<W>, holds: &Holds<S>, mut run: Run) -> Option<Run>
+fn free_part<W, S: Storage>(cdm: &Bitmap<W>, holds: &ExtentLocks<S>, mut run: Run) -> Option<Run>
 where
     W: Deref<Target = [AtomicU64]>,
 {
     if let Some(clear) = cdm.next_clear(run) {
         run = Run::between(run.start(), clear);
     }
-    if let Some(held) = holds.meeting(run) {
+    if let Some(held) = holds.first_overlap(run) {
         run = Run::between(run.start(), held.start());
     }
     (!run.is_empty()).then_some(run)

@@ -57,7 +57,7 @@ impl<S: Storage> Engine<S> {
             mode: self.superblock.mode,
             ..state
         });
-        self.copier.reset();
+        self.jobs.reset();
         self.tally = Tally::default();
         if self.superblock.mode == Mode::Tracking {
             self.note_finished();

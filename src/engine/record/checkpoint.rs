@@ -28,7 +28,7 @@ use crate::engine::maps::{Mode, Role, State};
 use crate::engine::record::attempts::Attempts;
 use crate::engine::record::metadata_mode::MetadataMode;
 use crate::engine::shared::Shared;
-use crate::engine::sync::cache::{Belief, Doubt};
+use crate::engine::sync::cache::{Confirmation, Doubt};
 
 /// What a checkpoint is for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -266,13 +266,13 @@ impl Checkpoint {
         }
         if let Stage::Flushed(doubt) = self.stage {
             let doubt = doubt.unwrap_or_else(|| engine.doubt(shared, self.losses));
-            match engine.believes(shared, doubt) {
-                Belief::Yes => self.stage = Stage::Superblock,
-                Belief::NotYet => {
+            match engine.confirms(shared, doubt) {
+                Confirmation::Yes => self.stage = Stage::Superblock,
+                Confirmation::NotYet => {
                     self.stage = Stage::Flushed(Some(doubt));
                     return Step::Wait;
                 }
-                Belief::No => {
+                Confirmation::No => {
                     self.stage = self.start;
                     return self.next_new(engine, shared, block);
                 }
@@ -317,13 +317,13 @@ impl Checkpoint {
         }
         if let Stage::Named(doubt) = self.stage {
             let doubt = doubt.unwrap_or_else(|| engine.doubt(shared, self.losses));
-            self.stage = match engine.believes(shared, doubt) {
-                Belief::Yes => Stage::Done,
-                Belief::NotYet => {
+            self.stage = match engine.confirms(shared, doubt) {
+                Confirmation::Yes => Stage::Done,
+                Confirmation::NotYet => {
                     self.stage = Stage::Named(Some(doubt));
                     return Step::Wait;
                 }
-                Belief::No => Stage::Superblock,
+                Confirmation::No => Stage::Superblock,
             };
         }
         if self.stage == Stage::Superblock {

@@ -18,10 +18,10 @@ use crate::engine::machine::Engine;
 use crate::engine::maps::{Mode, Role};
 use crate::engine::record::attempts::Attempts;
 use crate::engine::record::clears::{Cause, Clear};
-use crate::engine::record::journal::InFlight;
+use crate::engine::record::journal::BlockInFlight;
 use crate::engine::record::metadata_mode::MetadataMode;
 use crate::engine::shared::Shared;
-use crate::engine::sync::cache::Belief;
+use crate::engine::sync::cache::Confirmation;
 
 /// Blocks that are always left free in the ring.
 const RESERVE: u64 = 2;
@@ -46,7 +46,7 @@ pub enum Written {
     Done,
     /// Write the same bytes to the same place again, at this time.
     Again(u64),
-    /// Wait: it is being written, or [`Engine::commit_believed`] is to be asked again when a flush or
+    /// Wait: it is being written, or [`Engine::commit_confirmed`] is to be asked again when a flush or
     /// FUA write of the source has ended.
     Waiting,
 }
@@ -58,7 +58,7 @@ impl<S: Storage> Engine<S> {
         let finish = self.may_finish(shared);
         let idle =
             self.journal.in_flight.is_none() && self.metadata_mode == MetadataMode::ReadWrite;
-        if !idle || !(ready || finish || self.touches.any()) {
+        if !idle || !(ready || finish || self.first_touches.any()) {
             return Commit::Nothing;
         }
         if self.journal_used() >= JOURNAL_BLOCKS.saturating_sub(RESERVE) {
@@ -81,14 +81,14 @@ impl<S: Storage> Engine<S> {
 
     /// Requests whose first touches wait for the next block, and for the one that is being written.
     pub fn touches_waiting(&self) -> [usize; 2] {
-        self.touches.waiting()
+        self.first_touches.waiting()
     }
 
     /// Whether anything waits for a journal block that could be written now or after a flush.
     pub fn has_uncommitted(&self, shared: &Shared<S>) -> bool {
         self.metadata_mode == MetadataMode::ReadWrite
             && (self.is_committing()
-                || self.touches.any()
+                || self.first_touches.any()
                 || self.clears.waiting() > 0
                 || self.may_finish(shared))
     }
@@ -109,7 +109,7 @@ impl<S: Storage> Engine<S> {
         maps.state().mode == Mode::Restoring
             && maps.count(Role::Cdm) == 0
             && self.clears.covered() == self.clears.completed()
-            && self.holds.is_empty()
+            && self.extent_locks.is_empty()
     }
 
     fn fill(&mut self, block: &mut Block, may_finish: bool) -> Commit {
@@ -119,9 +119,9 @@ impl<S: Storage> Engine<S> {
             sequence: self.journal.sequence,
             chain: self.journal.chain,
         };
-        self.touches.start_writing();
+        self.first_touches.start_writing();
         let mut writer = Writer::new(block, &place);
-        for run in self.touches.writing() {
+        for run in self.first_touches.writing() {
             writer.push(Event::Touched(*run));
         }
         let mut clears_to = self.clears.durable();
@@ -143,7 +143,7 @@ impl<S: Storage> Engine<S> {
             writer.push(Event::RestoreFinished);
         }
         let crc = writer.finish();
-        self.journal.in_flight = Some(InFlight {
+        self.journal.in_flight = Some(BlockInFlight {
             crc,
             clears_to,
             finish,
@@ -187,33 +187,33 @@ impl<S: Storage> Engine<S> {
             return Written::Done;
         }
         self.metadata_works();
-        self.journal.in_flight = Some(InFlight {
+        self.journal.in_flight = Some(BlockInFlight {
             attempts: Attempts::default(),
             doubt: Some(self.doubt_sent(shared, sent)),
             ..in_flight
         });
-        self.commit_believed(shared)
+        self.commit_confirmed(shared)
     }
 
-    /// Whether a block that was written can be believed to be durable. Only then does anything follow
+    /// Whether a block that was written can be confirmed to be durable. Only then does anything follow
     /// from it.
-    pub fn commit_believed(&mut self, shared: &Shared<S>) -> Written {
+    pub fn commit_confirmed(&mut self, shared: &Shared<S>) -> Written {
         let Some(in_flight) = self.journal.in_flight else {
             return Written::Done;
         };
         let Some(doubt) = in_flight.doubt else {
             return Written::Waiting;
         };
-        match self.believes(shared, doubt) {
-            Belief::NotYet => Written::Waiting,
-            Belief::No => {
-                self.journal.in_flight = Some(InFlight {
+        match self.confirms(shared, doubt) {
+            Confirmation::NotYet => Written::Waiting,
+            Confirmation::No => {
+                self.journal.in_flight = Some(BlockInFlight {
                     doubt: None,
                     ..in_flight
                 });
                 Written::Again(0)
             }
-            Belief::Yes => {
+            Confirmation::Yes => {
                 self.committed(shared);
                 Written::Done
             }
@@ -240,13 +240,13 @@ impl<S: Storage> Engine<S> {
         } else {
             Role::Cdm
         };
-        for i in 0..self.touches.writing().len() {
-            if let Some(run) = self.touches.writing().get(i).copied() {
+        for i in 0..self.first_touches.writing().len() {
+            if let Some(run) = self.first_touches.writing().get(i).copied() {
                 shared.maps.set(role, run);
                 self.mark_dirty(shared, role, run);
             }
         }
-        self.touches.written();
+        self.first_touches.written();
     }
 
     fn publish_durable_clears(&mut self, shared: &Shared<S>, to: u64) {
@@ -270,7 +270,7 @@ impl<S: Storage> Engine<S> {
         shared.maps.set_state(state);
         self.superblock.mode = state.mode;
         self.superblock.roles_swapped = state.roles_swapped;
-        self.copier.reset();
+        self.jobs.reset();
         self.note_finished();
     }
 }

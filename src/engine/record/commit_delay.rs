@@ -27,7 +27,7 @@ pub struct Wait {
 
 /// When the next journal block may be filled. Times are in nanoseconds of a monotonic clock.
 #[derive(Debug, Default)]
-pub struct Gather {
+pub struct CommitDelay {
     sent_at: u64,
     /// How long to wait when those who waited for the last block have been sent on.
     wait: u64,
@@ -36,7 +36,7 @@ pub struct Gather {
     expected: usize,
 }
 
-impl Gather {
+impl CommitDelay {
     /// A block is sent to the metadata device: nothing is waited for.
     pub fn sent(&mut self, now: u64) {
         self.sent_at = now;
@@ -81,7 +81,7 @@ mod tests {
 
     /// How long is waited behind a block, if a first touch comes each `every`.
     fn after(took: u64, written: usize, gathered: usize, every: u64) -> u64 {
-        let mut gather = Gather::default();
+        let mut gather = CommitDelay::default();
         gather.sent(7 * US);
         gather.written(7 * US + took, [gathered, written]);
         let released = 9 * US + took;
@@ -114,7 +114,7 @@ mod tests {
 
     #[test]
     fn behind_a_block_that_is_sent_nothing_is_waited_for() {
-        let mut gather = Gather::default();
+        let mut gather = CommitDelay::default();
         gather.sent(0);
         gather.written(1000 * US, [0, 16]);
         gather.released(1000 * US);

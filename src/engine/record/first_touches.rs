@@ -15,7 +15,7 @@ pub const MAX_TOUCHES: usize = 160;
 pub struct Batch(u64);
 
 /// The batch that gathers and the one that is being written.
-pub struct Touches<S: Storage> {
+pub struct FirstTouches<S: Storage> {
     gathering: S::Array<Run>,
     gathered: usize,
     writing: S::Array<Run>,
@@ -28,7 +28,7 @@ pub struct Touches<S: Storage> {
     current: u64,
 }
 
-impl<S: Storage> Touches<S> {
+impl<S: Storage> FirstTouches<S> {
     /// Nothing gathered, nothing being written.
     pub fn new() -> Result<Self, NoMemory> {
         Ok(Self {
@@ -105,7 +105,7 @@ mod tests {
 
     #[test]
     fn neighbours_join_and_batches_follow_one_another() {
-        let mut touches = Touches::<Heap>::new().unwrap();
+        let mut touches = FirstTouches::<Heap>::new().unwrap();
         let first = touches.gather(Run::one(5)).unwrap();
         assert_eq!(touches.gather(Run::one(6)), Some(first));
         touches.gather(Run::one(9)).unwrap();
@@ -122,7 +122,7 @@ mod tests {
 
     #[test]
     fn a_full_batch_takes_no_more() {
-        let mut touches = Touches::<Heap>::new().unwrap();
+        let mut touches = FirstTouches::<Heap>::new().unwrap();
         for i in 0..MAX_TOUCHES as u64 {
             assert!(touches.gather(Run::one(i * 2)).is_some());
         }

@@ -26,7 +26,7 @@ const SEQUENCES: usize = 4;
 
 /// Sequences of first touches.
 #[derive(Debug, Default)]
-pub struct Ahead {
+pub struct Premark {
     sequences: [Sequence; SEQUENCES],
     /// The one that is forgotten next.
     oldest: usize,
@@ -50,7 +50,7 @@ impl Sequence {
     }
 }
 
-impl Ahead {
+impl Premark {
     /// What to mark ahead of a request that touches `touched`: nothing that is marked already, and
     /// nothing unrestored, which its copy or overwrite will make the host's or not.
     pub fn of<W>(&self, view: &View<'_, W>, geometry: &Geometry, touched: Run) -> Run

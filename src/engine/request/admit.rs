@@ -137,12 +137,12 @@ impl<S: Storage> Engine<S> {
         let Some(hold) = &ticket.hold else {
             return;
         };
-        // It had its turn, so it has a place.
+        // It was granted, so it has a place.
         let Some(left) = ticket.places.checked_sub(1) else {
             return;
         };
         ticket.places = left;
-        let (run, cause) = (self.holds.run(hold), Cause::Touched);
+        let (run, cause) = (self.extent_locks.run(hold), Cause::Touched);
         shared.maps.set(Role::Prm, run);
         self.clears.push(Clear { run, cause });
         self.publish_clears(shared);
@@ -154,11 +154,11 @@ impl<S: Storage> Engine<S> {
         let Some(hold) = ticket.hold.take() else {
             return;
         };
-        if unrestored_runs(shared.maps.view().cdm, self.holds.run(&hold)) > ticket.places {
+        if unrestored_runs(shared.maps.view().cdm, self.extent_locks.run(&hold)) > ticket.places {
             ticket.hold = Some(hold);
             return;
         }
-        let held = self.holds.release(hold);
+        let held = self.extent_locks.release(hold);
         // Rule *together*: marked as the host's first, then no longer unrestored.
         shared.maps.set(Role::Prm, held);
         let mut left = held;
@@ -184,7 +184,7 @@ impl<S: Storage> Engine<S> {
         self.clears.cancel(core::mem::take(&mut ticket.places));
         match ticket.hold.take() {
             Some(hold) => {
-                self.holds.release(hold);
+                self.extent_locks.release(hold);
                 true
             }
             None => false,
@@ -252,7 +252,7 @@ impl<S: Storage> Engine<S> {
                 Admission::Copy(copy)
             }
             None => {
-                self.copier.hurry(Run::one(extent));
+                self.jobs.hurry(Run::one(extent));
                 Admission::Wait
             }
         }
@@ -271,14 +271,14 @@ impl<S: Storage> Engine<S> {
             return true;
         }
         if ticket.hold.is_none() {
-            ticket.hold = self.holds.queue(covered);
+            ticket.hold = self.extent_locks.queue(covered);
         }
-        let has_turn = ticket
+        let is_granted = ticket
             .hold
             .as_ref()
-            .is_some_and(|hold| self.holds.has_turn(hold));
-        if !has_turn {
-            self.copier.hurry(covered);
+            .is_some_and(|hold| self.extent_locks.is_granted(hold));
+        if !is_granted {
+            self.jobs.hurry(covered);
             return false;
         }
         let more = runs.saturating_sub(ticket.places);
@@ -301,11 +301,11 @@ impl<S: Storage> Engine<S> {
         if self.metadata_mode != MetadataMode::ReadWrite {
             return Admission::Fail;
         }
-        if self.touches.is_durable(ticket.batch) {
-            let ahead = self.ahead.of(view, &self.geometry, missing);
-            if let Some(batch) = self.touches.gather(missing.hull(ahead)) {
+        if self.first_touches.is_durable(ticket.batch) {
+            let ahead = self.premark.of(view, &self.geometry, missing);
+            if let Some(batch) = self.first_touches.gather(missing.hull(ahead)) {
                 ticket.batch = batch;
-                self.ahead.note(missing, ahead);
+                self.premark.note(missing, ahead);
             }
         }
         Admission::Wait
@@ -314,7 +314,7 @@ impl<S: Storage> Engine<S> {
     /// What was last marked ahead of a request. For tests: these extents may be marked though no
     /// request has met them.
     pub fn last_ahead(&self) -> Run {
-        self.ahead.last()
+        self.premark.last()
     }
 }
 

@@ -3,7 +3,7 @@
 //! A request from when it is mapped until it is answered: what is noted before its I/O, and what
 //! follows from the end of that.
 //!
-//! The end is seen first without a lock, perhaps in a hard interrupt: [`Sent::ended`]. Most requests
+//! The end is seen first without a lock, perhaps in a hard interrupt: [`InFlight::ended`]. Most requests
 //! are answered there. The others (overwrites, flushes and FUA writes with something to wait for) are
 //! taken in by the worker, [`Engine::take_ended`], and those that wait for records are asked again
 //! with [`Engine::settle`].
@@ -13,7 +13,7 @@ use crate::engine::machine::Engine;
 use crate::engine::request::admit::Ticket;
 use crate::engine::request::plan::{Op, Request};
 use crate::engine::shared::Shared;
-use crate::engine::sync::flush_epochs::{Others, Turn};
+use crate::engine::sync::flush_epochs::{Epoch, Others};
 use crate::engine::sync::flushes::Settled;
 use crate::engine::sync::sync_state::SyncPoint;
 
@@ -24,20 +24,20 @@ enum Kind {
     #[default]
     Source,
     /// A FUA write to the source. On a disk without FUA it is a write and a flush.
-    Fua(Turn),
+    Fua(Epoch),
     /// One that has failed: as a flush, too.
     FailedFua,
     /// It reads the clone.
     Clone,
     /// A source flush of the host.
-    Flush(Turn),
+    Flush(Epoch),
     /// A source flush of the target's own.
-    OwnFlush(Turn),
+    OwnFlush(Epoch),
 }
 
 /// A request under way.
 #[derive(Debug, Default)]
-pub struct Sent {
+pub struct InFlight {
     kind: Kind,
     /// It was deferred.
     ticket: Option<Ticket>,
@@ -69,7 +69,7 @@ pub enum Taken {
     Settle,
 }
 
-impl Sent {
+impl InFlight {
     /// Of a request with sectors. To be called **before** the maps are looked at for it: what is lost
     /// from here on concerns it.
     pub fn begin<S: Storage>(&mut self, shared: &Shared<S>, op: Op, fua: bool) {
@@ -95,9 +95,9 @@ impl Sent {
         Self::any_flush(shared, Kind::OwnFlush)
     }
 
-    fn any_flush<S: Storage>(shared: &Shared<S>, kind: impl Fn(Turn) -> Kind) -> Self {
+    fn any_flush<S: Storage>(shared: &Shared<S>, kind: impl Fn(Epoch) -> Kind) -> Self {
         Self {
-            kind: kind(shared.turns.start()),
+            kind: kind(shared.epochs.start()),
             sync: Some(shared.sync.sync_point()),
             ..Self::default()
         }
@@ -107,7 +107,7 @@ impl Sent {
     /// before it is sent: what is counted here is taken off at its end.
     pub fn to_source<S: Storage>(&mut self, shared: &Shared<S>) {
         if self.sync.is_some() {
-            self.kind = Kind::Fua(shared.turns.start());
+            self.kind = Kind::Fua(shared.epochs.start());
         }
     }
 
@@ -162,9 +162,9 @@ impl Sent {
     /// Takes the end of its I/O. Any context, without a lock.
     pub fn ended<S: Storage>(&mut self, shared: &Shared<S>, ok: bool) -> Ended {
         match self.kind {
-            Kind::Flush(turn) => self.flush_ended(shared, turn, ok, true),
-            Kind::OwnFlush(turn) => self.flush_ended(shared, turn, ok, false),
-            Kind::Fua(turn) => self.fua_ended(shared, turn, ok),
+            Kind::Flush(epoch) => self.flush_ended(shared, epoch, ok, true),
+            Kind::OwnFlush(epoch) => self.flush_ended(shared, epoch, ok, false),
+            Kind::Fua(epoch) => self.fua_ended(shared, epoch, ok),
             Kind::Source | Kind::Clone | Kind::FailedFua => self.data_ended(shared, ok),
         }
     }
@@ -173,8 +173,8 @@ impl Sent {
     /// context, without a lock.
     pub fn not_begun<S: Storage>(&mut self, shared: &Shared<S>) -> Ended {
         let alone = match core::mem::take(&mut self.kind) {
-            Kind::Fua(turn) | Kind::Flush(turn) | Kind::OwnFlush(turn) => {
-                shared.turns.end(turn) == Others::None
+            Kind::Fua(epoch) | Kind::Flush(epoch) | Kind::OwnFlush(epoch) => {
+                shared.epochs.end(epoch) == Others::None
             }
             Kind::Source | Kind::Clone | Kind::FailedFua => true,
         };
@@ -189,7 +189,7 @@ impl Sent {
     fn flush_ended<S: Storage>(
         &mut self,
         shared: &Shared<S>,
-        turn: Turn,
+        epoch: Epoch,
         ok: bool,
         of_host: bool,
     ) -> Ended {
@@ -198,7 +198,7 @@ impl Sent {
             shared.sync.note_failed_flush();
         }
         // Behind the failure: whoever finds nobody under way finds that noted.
-        let alone = shared.turns.end(turn) == Others::None;
+        let alone = shared.epochs.end(epoch) == Others::None;
         match self.sync {
             Some(point) if ok && of_host && alone && shared.sync.is_settled(point) => {
                 Ended::Answer(true)
@@ -217,15 +217,15 @@ impl Sent {
     }
 
     /// A FUA write waits for all that was recorded for its extents until now. Nor is its success
-    /// believed before that of the flushes beside it: one that fails may have dropped its data before
+    /// confirmed before that of the flushes beside it: one that fails may have dropped its data before
     /// the disk came to flush it.
-    fn fua_ended<S: Storage>(&mut self, shared: &Shared<S>, turn: Turn, ok: bool) -> Ended {
+    fn fua_ended<S: Storage>(&mut self, shared: &Shared<S>, epoch: Epoch, ok: bool) -> Ended {
         if !ok {
             self.kind = Kind::FailedFua;
             shared.sync.note_failed_flush();
         }
         // Behind the failure, as with a flush.
-        let alone = shared.turns.end(turn) == Others::None;
+        let alone = shared.epochs.end(epoch) == Others::None;
         self.failed = !ok || self.is_lost(shared);
         self.wait_longer(shared);
         match self.sync {
@@ -253,7 +253,7 @@ impl Sent {
 
 impl<S: Storage> Engine<S> {
     /// Takes in the end of a request's I/O that was not answered there. In any order.
-    pub fn take_ended(&mut self, shared: &Shared<S>, sent: &mut Sent) -> Taken {
+    pub fn take_ended(&mut self, shared: &Shared<S>, sent: &mut InFlight) -> Taken {
         self.take_loss_asleep(shared);
         match (sent.kind, sent.sync) {
             (Kind::Flush(_) | Kind::OwnFlush(_), _) if sent.failed => {
@@ -273,12 +273,12 @@ impl<S: Storage> Engine<S> {
         }
     }
 
-    fn take_data(&mut self, shared: &Shared<S>, sent: &mut Sent) -> Taken {
+    fn take_data(&mut self, shared: &Shared<S>, sent: &mut InFlight) -> Taken {
         match (sent.kind, sent.sync) {
             (Kind::FailedFua, _) => self.flush_failed(shared),
             (Kind::Fua(_), Some(point)) => sent.sync = Some(self.fua_succeeded(shared, point)),
             // Of a FUA write that was not begun: a success may have waited for its end.
-            _ => self.believe(shared),
+            _ => self.confirm(shared),
         }
         let mut ok = !sent.failed && !sent.is_lost(shared);
         if let Some(ticket) = sent.ticket.as_mut() {
@@ -298,7 +298,7 @@ impl<S: Storage> Engine<S> {
     }
 
     /// How a request that waits for records stands.
-    pub fn settle(&mut self, shared: &Shared<S>, sent: &Sent) -> Settled {
+    pub fn settle(&mut self, shared: &Shared<S>, sent: &InFlight) -> Settled {
         let point = sent.sync.unwrap_or_default();
         self.settle_at(shared, point, sent.is_flush())
     }

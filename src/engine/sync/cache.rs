@@ -3,7 +3,7 @@
 //! Whether metadata and source share a volatile cache, and what is kept of a request to metadata then. What
 //! follows from it: `shared_cache`.
 
-use crate::engine::sync::flush_epochs::Turn;
+use crate::engine::sync::flush_epochs::Epoch;
 
 /// Whether metadata and source have a volatile cache in common.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -20,22 +20,22 @@ pub enum Cache {
 /// A request to the metadata device under way that is or contains a flush.
 #[derive(Clone, Copy, Debug)]
 pub struct MetadataFlush {
-    pub(in crate::engine) turn: Option<Turn>,
+    pub(in crate::engine) epoch: Option<Epoch>,
     pub(in crate::engine) losses: u64,
 }
 
-/// A success that cannot be believed yet.
+/// A success that cannot be confirmed yet.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Doubt {
-    /// The batch of successes with which it is believed.
+    /// The batch of successes with which it is confirmed.
     pub(in crate::engine) batch: u64,
     /// Losses when it was sent.
     pub(in crate::engine) losses: u64,
 }
 
-/// Whether a success is believed.
+/// Whether a success is confirmed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Belief {
+pub enum Confirmation {
     /// It is durable.
     Yes,
     /// A request to the source is under way that may yet fail.

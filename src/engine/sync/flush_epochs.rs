@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! Source flushes under way, and when the success of one may be believed.
+//! Source flushes under way, and when the success of one may be confirmed.
 //!
 //! A FUA write is one of them: a disk without FUA makes a write and a flush of it, and it bears the
 //! flush's error.
@@ -11,8 +11,8 @@
 //! has ended as well, and no failure is left that was not taken in.
 //!
 //! Flushes may come one after the other without a pause. So that a success need not wait for those
-//! that came later, they are counted in two parts, like the readers of SRCU: at a *turn* those under
-//! way become the old ones, and what is sent from then on is young. There is no turn while any old
+//! that came later, they are counted in two parts, like the readers of SRCU: when an *epoch* ends, those under
+//! way become the old ones, and what is sent from then on is young. None ends while any old
 //! one is left.
 
 use crate::engine::base::atomics::{AtomicU64, Ordering};
@@ -22,16 +22,16 @@ const BITS: u32 = 31;
 /// One in the count of the old ones.
 const OLD: u64 = 1 << BITS;
 const COUNT: u64 = OLD - 1;
-/// Changes at every turn.
+/// Changes with every epoch.
 const PARITY: u64 = 1 << (2 * BITS);
 
 /// Both counts in one word, so that they are of one instant.
 #[derive(Debug)]
-pub struct Turns(AtomicU64);
+pub struct Epochs(AtomicU64);
 
 /// A flush that was sent.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Turn {
+pub struct Epoch {
     parity: bool,
 }
 
@@ -44,17 +44,17 @@ pub enum Others {
     Some,
 }
 
-impl Turns {
+impl Epochs {
     /// None is under way.
     pub fn new() -> Self {
         Self(AtomicU64::new(0))
     }
 
     /// Notes that a flush is sent.
-    pub fn start(&self) -> Turn {
+    pub fn start(&self) -> Epoch {
         // Relaxed: the device orders it before the end of whatever it may have failed to write.
         let word = self.update(Ordering::Relaxed, |word| word.wrapping_add(1));
-        Turn {
+        Epoch {
             parity: word & PARITY != 0,
         }
     }
@@ -62,8 +62,8 @@ impl Turns {
     /// Notes that it has ended. If it has failed, [`note_failed_flush`] comes first.
     ///
     /// [`note_failed_flush`]: crate::engine::sync::sync_state::SyncState::note_failed_flush
-    pub fn end(&self, turn: Turn) -> Others {
-        let is_young = |word: u64| turn.parity == (word & PARITY != 0);
+    pub fn end(&self, epoch: Epoch) -> Others {
+        let is_young = |word: u64| epoch.parity == (word & PARITY != 0);
         // The release pairs with the acquire in `old_ended`, and with that of the next one that ends
         // here: whoever finds nobody under way finds every failure noted.
         let word = self.update(Ordering::AcqRel, |word| {
@@ -76,14 +76,14 @@ impl Turns {
         }
     }
 
-    /// Whether every flush that was under way at the last turn has ended.
+    /// Whether every flush that was under way when the last epoch ended has ended.
     pub fn old_ended(&self) -> bool {
         // Pairs with the release in `end`.
         self.0.load(Ordering::Acquire) & (COUNT << BITS) == 0
     }
 
     /// Those under way become the old ones. Only when the old ones have ended.
-    pub fn turn(&self) {
+    pub fn advance(&self) {
         self.update(Ordering::Relaxed, |word| {
             ((word & COUNT) << BITS) | ((word ^ PARITY) & PARITY)
         });
@@ -102,7 +102,7 @@ impl Turns {
     }
 }
 
-impl Default for Turns {
+impl Default for Epochs {
     fn default() -> Self {
         Self::new()
     }
@@ -111,48 +111,48 @@ impl Default for Turns {
 /// The clears up to a number; none, if only FUA writes have succeeded, which need not flush anything.
 type Mark = Option<u64>;
 
-/// What successful flushes have covered that cannot be believed yet: what waits for the old ones, and
-/// what gathers for the next turn.
+/// What successful flushes have covered that cannot be confirmed yet: what waits for the old ones, and
+/// what gathers for the next epoch.
 #[derive(Debug, Default)]
-pub struct Successes {
+pub struct Unconfirmed {
     waiting: Option<Mark>,
     gathering: Option<Mark>,
     /// Number of the batch that gathers, less one.
-    turns: u64,
+    epochs: u64,
 }
 
-impl Successes {
+impl Unconfirmed {
     /// A flush has succeeded that covers the clears up to number `mark`. Returns the number of the
-    /// batch that says when it is believed.
+    /// batch that says when it is confirmed.
     pub fn add(&mut self, mark: u64) -> u64 {
         self.gather(Some(mark))
     }
 
-    /// A FUA write has succeeded. As [`Successes::add`], but it covers nothing.
+    /// A FUA write has succeeded. As [`Unconfirmed::add`], but it covers nothing.
     pub fn add_fua(&mut self) -> u64 {
         self.gather(None)
     }
 
     fn gather(&mut self, mark: Mark) -> u64 {
         self.gathering = self.gathering.max(Some(mark));
-        self.turns.saturating_add(1)
+        self.epochs.saturating_add(1)
     }
 
     /// Up to which number clears are covered for certain, if that has changed, now that every old
     /// flush has ended.
-    pub fn believe(&mut self, turns: &Turns) -> Option<u64> {
+    pub fn confirm(&mut self, epochs: &Epochs) -> Option<u64> {
         let mark = self.waiting.take().flatten();
         if let Some(gathered) = self.gathering.take() {
             self.waiting = Some(gathered);
-            self.turns = self.turns.saturating_add(1);
-            turns.turn();
+            self.epochs = self.epochs.saturating_add(1);
+            epochs.advance();
         }
         mark
     }
 
-    /// Whether the batch of this number is believed.
-    pub fn is_believed(&self, batch: u64) -> bool {
-        batch < self.turns || (batch == self.turns && self.waiting.is_none())
+    /// Whether the batch of this number is confirmed.
+    pub fn is_confirmed(&self, batch: u64) -> bool {
+        batch < self.epochs || (batch == self.epochs && self.waiting.is_none())
     }
 
     /// Whether any success waits.
@@ -166,50 +166,50 @@ mod tests {
     use super::*;
 
     #[test]
-    fn alone_a_success_is_believed_at_once() {
-        let (turns, mut successes) = (Turns::new(), Successes::default());
-        let turn = turns.start();
-        assert_eq!(turns.end(turn), Others::None);
+    fn alone_a_success_is_confirmed_at_once() {
+        let (epochs, mut successes) = (Epochs::new(), Unconfirmed::default());
+        let epoch = epochs.start();
+        assert_eq!(epochs.end(epoch), Others::None);
         let batch = successes.add(7);
-        assert!(!successes.is_believed(batch));
-        assert_eq!(successes.believe(&turns), None);
-        assert!(turns.old_ended());
-        assert_eq!(successes.believe(&turns), Some(7));
-        assert!(successes.is_believed(batch) && !successes.any());
+        assert!(!successes.is_confirmed(batch));
+        assert_eq!(successes.confirm(&epochs), None);
+        assert!(epochs.old_ended());
+        assert_eq!(successes.confirm(&epochs), Some(7));
+        assert!(successes.is_confirmed(batch) && !successes.any());
     }
 
     #[test]
     fn a_success_waits_for_who_was_under_way_and_for_nobody_else() {
-        let (turns, mut successes) = (Turns::new(), Successes::default());
-        let early = turns.start();
-        let turn = turns.start();
-        assert_eq!(turns.end(turn), Others::Some);
+        let (epochs, mut successes) = (Epochs::new(), Unconfirmed::default());
+        let early = epochs.start();
+        let epoch = epochs.start();
+        assert_eq!(epochs.end(epoch), Others::Some);
         let batch = successes.add(3);
-        assert_eq!(successes.believe(&turns), None);
-        let late = turns.start();
-        assert!(!turns.old_ended());
-        assert_eq!(turns.end(early), Others::Some, "the success waits for it");
-        assert!(turns.old_ended());
-        assert_eq!(successes.believe(&turns), Some(3));
-        assert!(successes.is_believed(batch));
-        assert_eq!(turns.end(late), Others::None);
+        assert_eq!(successes.confirm(&epochs), None);
+        let late = epochs.start();
+        assert!(!epochs.old_ended());
+        assert_eq!(epochs.end(early), Others::Some, "the success waits for it");
+        assert!(epochs.old_ended());
+        assert_eq!(successes.confirm(&epochs), Some(3));
+        assert!(successes.is_confirmed(batch));
+        assert_eq!(epochs.end(late), Others::None);
     }
 
     #[test]
     fn what_gathers_meanwhile_waits_for_the_next_turn() {
-        let (turns, mut successes) = (Turns::new(), Successes::default());
-        let early = turns.start();
+        let (epochs, mut successes) = (Epochs::new(), Unconfirmed::default());
+        let early = epochs.start();
         let first = successes.add(3);
-        assert_eq!(successes.believe(&turns), None);
-        let late = turns.start();
+        assert_eq!(successes.confirm(&epochs), None);
+        let late = epochs.start();
         let second = successes.add(9);
         assert_eq!((first, second), (1, 2));
-        turns.end(early);
-        assert_eq!(successes.believe(&turns), Some(3));
-        assert!(successes.is_believed(first) && !successes.is_believed(second));
-        assert!(!turns.old_ended(), "the late one is old now");
-        turns.end(late);
-        assert_eq!(successes.believe(&turns), Some(9));
-        assert!(successes.is_believed(second));
+        epochs.end(early);
+        assert_eq!(successes.confirm(&epochs), Some(3));
+        assert!(successes.is_confirmed(first) && !successes.is_confirmed(second));
+        assert!(!epochs.old_ended(), "the late one is old now");
+        epochs.end(late);
+        assert_eq!(successes.confirm(&epochs), Some(9));
+        assert!(successes.is_confirmed(second));
     }
 }

@@ -41,35 +41,37 @@ pub enum Settled {
 
 impl<S: Storage> Engine<S> {
     /// A source flush that noted `point` when it was submitted has succeeded. Returns the point with
-    /// the batch that it is believed with.
+    /// the batch that it is confirmed with.
     pub(in crate::engine) fn flush_succeeded(
         &mut self,
         shared: &Shared<S>,
         point: SyncPoint,
     ) -> SyncPoint {
-        let batch = self.successes.add(point.mark);
-        self.believe(shared);
+        let batch = self.unconfirmed.add(point.mark);
+        self.confirm(shared);
         SyncPoint { batch, ..point }
     }
 
     /// A FUA write has succeeded: it covers nothing but its own data. Returns its point with the batch
-    /// that it is believed with.
+    /// that it is confirmed with.
     pub(in crate::engine) fn fua_succeeded(
         &mut self,
         shared: &Shared<S>,
         point: SyncPoint,
     ) -> SyncPoint {
-        let batch = self.successes.add_fua();
-        self.believe(shared);
+        let batch = self.unconfirmed.add_fua();
+        self.confirm(shared);
         SyncPoint { batch, ..point }
     }
 
-    /// Takes what successful flushes have covered, as far as they can be believed now.
-    pub(in crate::engine) fn believe(&mut self, shared: &Shared<S>) {
+    /// Takes what successful flushes have covered, as far as they can be confirmed now.
+    pub(in crate::engine) fn confirm(&mut self, shared: &Shared<S>) {
         // In this order: whoever finds that the old ones have ended finds each of their failures noted.
-        while self.successes.any() && shared.turns.old_ended() && !shared.sync.has_untaken_failure()
+        while self.unconfirmed.any()
+            && shared.epochs.old_ended()
+            && !shared.sync.has_untaken_failure()
         {
-            if let Some(mark) = self.successes.believe(&shared.turns) {
+            if let Some(mark) = self.unconfirmed.confirm(&shared.epochs) {
                 self.flushed(shared, mark);
             }
         }
@@ -96,7 +98,7 @@ impl<S: Storage> Engine<S> {
         self.note_stall(shared, was_stalled);
         shared.count_loss();
         shared.sync.take_failed_flush();
-        self.believe(shared);
+        self.confirm(shared);
     }
 
     /// If anything waits for a flush, no more is copied before one succeeds: it would be for nothing.
@@ -107,7 +109,7 @@ impl<S: Storage> Engine<S> {
 
     /// What no flush has covered is copied again.
     pub(in crate::engine) fn undo(&mut self, shared: &Shared<S>) -> Undone {
-        self.copier.flush_failed();
+        self.jobs.flush_failed();
         let mut undone = Undone::Nothing;
         self.clears.flush_failed(|run| {
             // Before the host writes to an extent that is restored, it is marked.
@@ -130,7 +132,7 @@ impl<S: Storage> Engine<S> {
         point: SyncPoint,
         is_flush: bool,
     ) -> Settled {
-        if shared.sync.has_untaken_failure() || !self.successes.is_believed(point.batch) {
+        if shared.sync.has_untaken_failure() || !self.unconfirmed.is_confirmed(point.batch) {
             return Settled::Waiting;
         }
         let untold = !is_flush && shared.sync.take_untold(point);

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! What flushes cover, and which of their successes can be believed.
+//! What flushes cover, and which of their successes can be confirmed.
 
 pub mod cache;
 pub mod flush_epochs;

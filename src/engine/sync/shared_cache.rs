@@ -3,8 +3,8 @@
 //! The volatile cache that metadata and source may have in common, as two parts of one disk.
 //!
 //! A flush that fails may drop whatever is in the cache. So a request to the metadata device that is
-//! or contains a flush counts among the source's ([`turns`](crate::engine::sync::flush_epochs)): it may drop copies and
-//! overwrites that have yet to be covered. And its own success is believed only when no request to
+//! or contains a flush counts among the source's ([`epochs`](crate::engine::sync::flush_epochs)): it may drop copies and
+//! overwrites that have yet to be covered. And its own success is confirmed only when no request to
 //! the source can have dropped what it was to make durable: if one may have, it is written again.
 //!
 //! Two disks are apart. What is made of other devices (a logical volume, say) may lie anywhere, and
@@ -23,7 +23,7 @@ use crate::engine::machine::Engine;
 use crate::engine::maps::Mode;
 use crate::engine::shared::Shared;
 use crate::engine::sync::cache::Undone;
-use crate::engine::sync::cache::{Belief, Cache, Doubt, MetadataFlush};
+use crate::engine::sync::cache::{Cache, Confirmation, Doubt, MetadataFlush};
 
 impl<S: Storage> Engine<S> {
     /// A request to the metadata device is about to be sent that is or contains a flush.
@@ -35,22 +35,22 @@ impl<S: Storage> Engine<S> {
             Cache::Shared => true,
         };
         MetadataFlush {
-            turn: counts.then(|| shared.turns.start()),
+            epoch: counts.then(|| shared.epochs.start()),
             losses: self.cache_losses,
         }
     }
 
     /// It has ended.
     pub fn metadata_flush_ended(&mut self, shared: &Shared<S>, sent: MetadataFlush, ok: bool) {
-        let Some(turn) = sent.turn else {
+        let Some(epoch) = sent.epoch else {
             return;
         };
         if !ok {
             self.metadata_flush_failed(shared);
         }
         // Behind the failure, as with a flush of the source.
-        shared.turns.end(turn);
-        self.believe(shared);
+        shared.epochs.end(epoch);
+        self.confirm(shared);
     }
 
     /// It may have dropped whatever the source had in its cache.
@@ -69,7 +69,7 @@ impl<S: Storage> Engine<S> {
     pub(in crate::engine) fn take_loss_asleep(&mut self, shared: &Shared<S>) {
         if core::mem::take(&mut self.lost_asleep) && self.cache != Cache::Apart {
             self.metadata_flush_failed(shared);
-            self.believe(shared);
+            self.confirm(shared);
         }
     }
 
@@ -78,14 +78,14 @@ impl<S: Storage> Engine<S> {
         self.cache_losses = self.cache_losses.saturating_add(1);
     }
 
-    /// What was sent when there were `losses` has succeeded. See [`Engine::believes`].
+    /// What was sent when there were `losses` has succeeded. See [`Engine::confirms`].
     pub(in crate::engine) fn doubt(&mut self, shared: &Shared<S>, losses: u64) -> Doubt {
         let batch = if self.cache == Cache::Apart {
             0
         } else {
-            self.successes.add_fua()
+            self.unconfirmed.add_fua()
         };
-        self.believe(shared);
+        self.confirm(shared);
         Doubt { batch, losses }
     }
 
@@ -99,16 +99,16 @@ impl<S: Storage> Engine<S> {
         self.doubt(shared, losses)
     }
 
-    /// Whether that is believed now.
-    pub(in crate::engine) fn believes(&self, shared: &Shared<S>, doubt: Doubt) -> Belief {
+    /// Whether that is confirmed now.
+    pub(in crate::engine) fn confirms(&self, shared: &Shared<S>, doubt: Doubt) -> Confirmation {
         if self.cache == Cache::Apart {
-            Belief::Yes
-        } else if shared.sync.has_untaken_failure() || !self.successes.is_believed(doubt.batch) {
-            Belief::NotYet
+            Confirmation::Yes
+        } else if shared.sync.has_untaken_failure() || !self.unconfirmed.is_confirmed(doubt.batch) {
+            Confirmation::NotYet
         } else if self.cache_losses != doubt.losses {
-            Belief::No
+            Confirmation::No
         } else {
-            Belief::Yes
+            Confirmation::Yes
         }
     }
 }

@@ -18,7 +18,7 @@ pub struct SyncPoint {
     /// For a FUA write: the number of the last failed flush, if none has told the host of it; else
     /// 0.
     pub(in crate::engine) untold: u64,
-    /// For a flush that has succeeded: the batch with which that is believed, else 0.
+    /// For a flush that has succeeded: the batch with which that is confirmed, else 0.
     pub(in crate::engine) batch: u64,
 }
 
@@ -135,7 +135,7 @@ impl SyncState {
     }
 
     /// Notes that a source flush has failed, where its end is seen first. Until
-    /// `take_ended` has taken it in nothing is settled by a look, and no success is believed.
+    /// `take_ended` has taken it in nothing is settled by a look, and no success is confirmed.
     pub fn note_failed_flush(&self) {
         self.count_failed_flush();
         // Pairs with the acquire in `has_untaken_failure`.

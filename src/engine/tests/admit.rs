@@ -28,10 +28,10 @@ fn who_waits_for_a_copy_holds_nothing() {
     };
     engine.copy_done(shared, copy.job, CopyResult::default(), NOW);
     assert_eq!(engine.admit(shared, &mut ticket, NOW), Admission::Wait);
-    assert!(engine.holds.take(Run::one(0)).is_none());
+    assert!(engine.extent_locks.take(Run::one(0)).is_none());
     engine.flush_failed(shared);
     assert_eq!(engine.admit(shared, &mut ticket, NOW), Admission::Fail);
-    assert!(engine.holds.take(Run::one(0)).is_some());
+    assert!(engine.extent_locks.take(Run::one(0)).is_some());
 }
 
 /// Behind a copy of its extent it would be a difference that nobody knows of.
@@ -49,7 +49,7 @@ fn a_failed_overwrite_is_recorded_as_a_touch() {
     assert!(!engine.completed(shared, &mut ticket, false));
     let maps = &shared.maps;
     assert_eq!((maps.count(Role::Cdm), maps.count(Role::Prm)), (3, 2));
-    assert!(engine.holds.is_empty());
+    assert!(engine.extent_locks.is_empty());
     device.copied(0);
     device.flush();
     device.commit();

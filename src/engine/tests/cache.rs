@@ -10,7 +10,7 @@ use crate::engine::record::checkpoint::{Checkpoint, Purpose, Step};
 use crate::engine::record::commit::Commit;
 use crate::engine::record::commit::Written;
 use crate::engine::request::admit::{Admission, Ticket};
-use crate::engine::request::in_flight::{Ended, Sent, Taken};
+use crate::engine::request::in_flight::{Ended, InFlight, Taken};
 use crate::engine::request::plan::{Op, Request};
 use crate::engine::restoring::{Device, EXTENT};
 use crate::engine::sync::flushes::Settled;
@@ -49,7 +49,7 @@ fn overwritten(device: &mut Device, extent: u64) {
 /// How a flush of the host ends that is sent now.
 fn flushed(device: &mut Device) -> Settled {
     let Device { engine, shared, .. } = device;
-    let mut sent = Sent::flush(shared);
+    let mut sent = InFlight::flush(shared);
     sent.ended(shared, true);
     assert_eq!(engine.take_ended(shared, &mut sent), Taken::Settle);
     engine.settle(shared, &sent)
@@ -83,8 +83,8 @@ fn the_host_hears_of_an_overwrite_that_was_lost() {
 }
 
 /// A request of the host, of any sectors, that goes to the source.
-fn sent(device: &Device, op: Op) -> Sent {
-    let mut sent = Sent::default();
+fn sent(device: &Device, op: Op) -> InFlight {
+    let mut sent = InFlight::default();
     sent.begin(&device.shared, op, false);
     sent.to_source(&device.shared);
     sent
@@ -175,16 +175,16 @@ fn a_source_flush_waits_for_a_journal_write() {
 #[test]
 fn a_journal_write_waits_for_source_flushes() {
     let mut device = restoring(Cache::Unknown);
-    let mut own = Sent::own_flush(&device.shared);
+    let mut own = InFlight::own_flush(&device.shared);
     commit_sent(&mut device);
     let Device { engine, shared, .. } = &mut device;
     assert_eq!(engine.commit_written(shared, true, 0), Written::Waiting);
-    assert_eq!(engine.commit_believed(shared), Written::Waiting);
+    assert_eq!(engine.commit_confirmed(shared), Written::Waiting);
     own.ended(shared, false);
-    assert_eq!(engine.commit_believed(shared), Written::Waiting);
+    assert_eq!(engine.commit_confirmed(shared), Written::Waiting);
     engine.take_ended(shared, &mut own);
-    assert_eq!(engine.commit_believed(shared), Written::Again(0));
-    assert_eq!(engine.commit_believed(shared), Written::Waiting);
+    assert_eq!(engine.commit_confirmed(shared), Written::Again(0));
+    assert_eq!(engine.commit_confirmed(shared), Written::Waiting);
     engine.commit_sent(shared);
     assert_eq!(engine.commit_written(shared, true, 0), Written::Done);
     let prm = shared.maps.view().prm;
@@ -210,19 +210,19 @@ fn a_checkpoint_whose_blocks_may_be_lost_writes_them_again() {
     let mut device = restoring(Cache::Unknown);
     commit_sent(&mut device);
     device.engine.commit_written(&device.shared, true, 0);
-    let mut own = Sent::own_flush(&device.shared);
+    let mut own = InFlight::own_flush(&device.shared);
     let mut checkpoint = Checkpoint::new(Purpose::Running);
     let (blocks, superblocks, step) = steps(&mut device, &mut checkpoint);
     assert_eq!((blocks.len(), superblocks.len(), step), (2, 0, Step::Wait));
     own.ended(&device.shared, false);
     device.engine.take_ended(&device.shared, &mut own);
-    // Nor is the superblock believed while another one may fail.
-    let mut next = Sent::own_flush(&device.shared);
+    // Nor is the superblock confirmed while another one may fail.
+    let mut next = InFlight::own_flush(&device.shared);
     let (again, none, step) = steps(&mut device, &mut checkpoint);
     assert_eq!((&again, none.len(), step), (&blocks, 0, Step::Wait));
     next.ended(&device.shared, true);
     device.engine.take_ended(&device.shared, &mut next);
-    let mut last = Sent::own_flush(&device.shared);
+    let mut last = InFlight::own_flush(&device.shared);
     let (none, superblocks, step) = steps(&mut device, &mut checkpoint);
     assert_eq!((none.len(), superblocks.len(), step), (0, 1, Step::Wait));
     last.ended(&device.shared, false);
@@ -234,7 +234,7 @@ fn a_checkpoint_whose_blocks_may_be_lost_writes_them_again() {
 #[test]
 fn apart_a_checkpoint_waits_for_nobody() {
     let mut device = restoring(Cache::Apart);
-    let _own = Sent::own_flush(&device.shared);
+    let _own = InFlight::own_flush(&device.shared);
     let mut checkpoint = Checkpoint::new(Purpose::Running);
     let (_, superblocks, step) = steps(&mut device, &mut checkpoint);
     assert_eq!((superblocks.len(), step), (1, Step::Done));

@@ -13,7 +13,7 @@ fn read(device: &Device, extent: u64) -> bool {
 
 /// The extents of the next copy beside a busy host, if there is one now.
 fn next(device: &mut Device) -> Option<(u64, u64)> {
-    device.shared.probe.request(|| NOW);
+    device.shared.host_latency.request(|| NOW);
     match device.engine.next_copy(&device.shared, NOW) {
         Background::Copy(copy) => {
             Some((copy.sectors.start() / EXTENT, copy.sectors.len() / EXTENT))

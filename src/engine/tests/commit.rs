@@ -23,7 +23,7 @@ fn no_block_is_written_before_the_last_clear_is_covered() {
 fn a_block_without_the_end_does_not_end_a_restore() {
     let mut device = Device::restoring(0..1);
     device.copied(0);
-    device.engine.touches.gather(Run::one(5)).unwrap();
+    device.engine.first_touches.gather(Run::one(5)).unwrap();
     device.commit();
     assert_eq!(device.mode(), Mode::Restoring);
     device.flush();
@@ -50,7 +50,7 @@ fn a_block_that_is_given_up_has_recorded_nothing() {
     let mut device = Device::restoring(0..2);
     device.copied(0);
     device.flush();
-    device.engine.touches.gather(Run::one(5)).unwrap();
+    device.engine.first_touches.gather(Run::one(5)).unwrap();
     assert!(matches!(device.next_commit(), Commit::Write(_)));
     let Device { engine, shared, .. } = &mut device;
     let mut now = 1;

@@ -1,22 +1,22 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! Which success of a source flush is believed.
+//! Which success of a source flush is confirmed.
 
 use crate::engine::base::run::Run;
 use crate::engine::maps::Role;
 use crate::engine::request::admit::Admission;
-use crate::engine::request::in_flight::{Ended, Sent, Taken};
+use crate::engine::request::in_flight::{Ended, InFlight, Taken};
 use crate::engine::request::plan::{Op, Request};
 use crate::engine::restoring::Device;
 use crate::engine::sync::flushes::Settled;
 
 /// The device may have dropped what it covers when the other one failed, and had nothing to flush then.
 #[test]
-fn a_success_is_not_believed_before_a_failure_is_taken_in() {
+fn a_success_is_not_confirmed_before_a_failure_is_taken_in() {
     let mut device = Device::restoring(0..2);
     device.copied(0);
     let Device { engine, shared, .. } = &mut device;
-    let (mut failed, mut succeeded) = (Sent::own_flush(shared), Sent::own_flush(shared));
+    let (mut failed, mut succeeded) = (InFlight::own_flush(shared), InFlight::own_flush(shared));
     failed.ended(shared, false);
     succeeded.ended(shared, true);
     engine.take_ended(shared, &mut succeeded);
@@ -26,8 +26,8 @@ fn a_success_is_not_believed_before_a_failure_is_taken_in() {
 }
 
 /// A FUA write to the whole of an extent that is restored and marked.
-fn fua(device: &Device) -> Sent {
-    let mut sent = Sent::default();
+fn fua(device: &Device) -> InFlight {
+    let mut sent = InFlight::default();
     sent.begin(&device.shared, Op::Write, true);
     sent.to_source(&device.shared);
     sent
@@ -43,7 +43,7 @@ fn a_failed_fua_write_is_a_failed_flush() {
     assert_eq!(sent.ended(shared, false), Ended::Queue);
     assert_eq!(engine.take_ended(shared, &mut sent), Taken::Answer(false));
     assert_eq!(shared.maps.count(Role::Cdm), 2, "it is copied again");
-    let mut hosts = Sent::flush(shared);
+    let mut hosts = InFlight::flush(shared);
     assert_eq!(hosts.ended(shared, true), Ended::Queue);
     assert_eq!(engine.take_ended(shared, &mut hosts), Taken::Settle);
     assert_eq!(engine.settle(shared, &hosts), Settled::Failed);
@@ -53,7 +53,7 @@ fn a_failed_fua_write_is_a_failed_flush() {
 #[test]
 fn a_fua_write_behind_a_failed_flush_tells_of_it_once() {
     let mut device = Device::restoring(0..2);
-    let mut hosts = Sent::flush(&device.shared);
+    let mut hosts = InFlight::flush(&device.shared);
     hosts.ended(&device.shared, false);
     let mut behind = fua(&device);
     device.engine.take_ended(&device.shared, &mut hosts);
@@ -75,7 +75,7 @@ fn a_fua_write_that_was_not_begun_is_none() {
     device.copied(0);
     let mut sent = fua(&device);
     let Device { engine, shared, .. } = &mut device;
-    let mut own = Sent::own_flush(shared);
+    let mut own = InFlight::own_flush(shared);
     own.ended(shared, true);
     engine.take_ended(shared, &mut own);
     assert_eq!(engine.clears.covered(), 0, "it is under way");
@@ -92,7 +92,7 @@ fn a_success_waits_for_fua_writes() {
     device.copied(0);
     let (mut early, mut beside) = (fua(&device), fua(&device));
     let Device { engine, shared, .. } = &mut device;
-    let mut hosts = Sent::flush(shared);
+    let mut hosts = InFlight::flush(shared);
     assert_eq!(hosts.ended(shared, true), Ended::Queue);
     assert_eq!(engine.take_ended(shared, &mut hosts), Taken::Settle);
     assert_eq!(beside.ended(shared, true), Ended::Queue);
@@ -111,7 +111,7 @@ fn a_success_waits_for_fua_writes() {
 fn a_failed_flush_fails_what_waits() {
     let mut device = Device::restoring(0..2);
     let Device { engine, shared, .. } = &mut device;
-    let (mut sent, mut hosts) = (Sent::default(), Sent::flush(shared));
+    let (mut sent, mut hosts) = (InFlight::default(), InFlight::flush(shared));
     sent.begin(shared, Op::Write, false);
     sent.defer(Request {
         op: Op::Write,
@@ -122,7 +122,7 @@ fn a_failed_flush_fails_what_waits() {
     engine.take_ended(shared, &mut hosts);
     let ticket = sent.ticket_mut().unwrap();
     assert_eq!(engine.admit(shared, ticket, 0), Admission::Fail);
-    let mut next = Sent::flush(shared);
+    let mut next = InFlight::flush(shared);
     assert_eq!(next.ended(shared, true), Ended::Queue);
     engine.take_ended(shared, &mut next);
     assert_eq!(engine.settle(shared, &next), Settled::Failed);
@@ -147,7 +147,7 @@ fn a_fua_write_waits_for_flushes_beside_it() {
         let mut device = Device::restoring(0..2);
         let mut sent = fua(&device);
         let Device { engine, shared, .. } = &mut device;
-        let mut own = Sent::own_flush(shared);
+        let mut own = InFlight::own_flush(shared);
         assert_eq!(sent.ended(shared, true), Ended::Queue);
         assert_eq!(engine.take_ended(shared, &mut sent), Taken::Settle);
         assert_eq!(engine.settle(shared, &sent), Settled::Waiting);
@@ -184,7 +184,7 @@ fn a_fua_write_waits_for_records_made_meanwhile() {
 fn a_flush_waits_for_the_records_of_what_it_covers() {
     let mut device = Device::restoring(0..2);
     device.copied(0);
-    let mut hosts = Sent::flush(&device.shared);
+    let mut hosts = InFlight::flush(&device.shared);
     assert_eq!(hosts.ended(&device.shared, true), Ended::Queue);
     let taken = device.engine.take_ended(&device.shared, &mut hosts);
     assert_eq!(taken, Taken::Settle);
@@ -200,10 +200,10 @@ fn a_flush_waits_for_the_records_of_what_it_covers() {
 #[test]
 fn a_flush_does_not_cover_what_comes_behind_it() {
     let mut device = Device::restoring(0..2);
-    let mut hosts = Sent::flush(&device.shared);
+    let mut hosts = InFlight::flush(&device.shared);
     device.copied(0);
     assert_eq!(hosts.ended(&device.shared, true), Ended::Answer(true));
-    let mut own = Sent::own_flush(&device.shared);
+    let mut own = InFlight::own_flush(&device.shared);
     device.copied(1);
     own.ended(&device.shared, true);
     device.engine.take_ended(&device.shared, &mut own);
@@ -215,7 +215,7 @@ fn a_flush_does_not_cover_what_comes_behind_it() {
 fn a_flush_is_not_answered_beside_a_later_one() {
     let mut device = Device::restoring(0..2);
     let Device { engine, shared, .. } = &mut device;
-    let (mut hosts, mut later) = (Sent::flush(shared), Sent::own_flush(shared));
+    let (mut hosts, mut later) = (InFlight::flush(shared), InFlight::own_flush(shared));
     assert_eq!(hosts.ended(shared, true), Ended::Queue);
     assert_eq!(engine.take_ended(shared, &mut hosts), Taken::Settle);
     later.ended(shared, false);
@@ -229,14 +229,14 @@ fn a_flush_is_not_answered_beside_a_later_one() {
 fn an_older_flush_does_not_take_the_report_of_a_loss() {
     let mut device = Device::restoring(0..2);
     let Device { engine, shared, .. } = &mut device;
-    let (mut older, mut own) = (Sent::flush(shared), Sent::own_flush(shared));
+    let (mut older, mut own) = (InFlight::flush(shared), InFlight::own_flush(shared));
     own.ended(shared, false);
     engine.take_ended(shared, &mut own);
     for _ in 0..2 {
         assert_eq!(older.ended(shared, true), Ended::Queue);
         assert_eq!(engine.take_ended(shared, &mut older), Taken::Settle);
         assert_eq!(engine.settle(shared, &older), Settled::Failed);
-        older = Sent::flush(shared);
+        older = InFlight::flush(shared);
     }
     assert_eq!(older.ended(shared, true), Ended::Answer(true));
 }
@@ -245,7 +245,7 @@ fn an_older_flush_does_not_take_the_report_of_a_loss() {
 #[test]
 fn an_overwrite_that_a_failed_flush_may_have_dropped_is_not_recorded() {
     let mut device = Device::restoring(0..2);
-    let mut own = Sent::own_flush(&device.shared);
+    let mut own = InFlight::own_flush(&device.shared);
     let mut sent = device.overwrite(0);
     let Device { engine, shared, .. } = &mut device;
     own.ended(shared, false);

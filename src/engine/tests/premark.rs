@@ -10,7 +10,7 @@ const EXTENTS: u64 = 4096;
 
 /// A host that touches extents, and what is marked for it.
 struct Host {
-    ahead: Ahead,
+    premark: Premark,
     maps: Maps<<Heap as Storage>::Array<AtomicU64>>,
 }
 
@@ -22,7 +22,7 @@ impl Host {
         let state = State::UNLOADED;
         maps.set_state(State { mode, ..state });
         Self {
-            ahead: Ahead::default(),
+            premark: Premark::default(),
             maps,
         }
     }
@@ -34,8 +34,8 @@ impl Host {
     /// The extent is touched and recorded; returns what is marked ahead.
     fn touch(&mut self, touched: Run) -> Run {
         let view = self.maps.view();
-        let ahead = self.ahead.of(&view, self.maps.geometry(), touched);
-        self.ahead.note(touched, ahead);
+        let ahead = self.premark.of(&view, self.maps.geometry(), touched);
+        self.premark.note(touched, ahead);
         let role = match view.state.mode {
             Mode::Restoring => Role::Prm,
             Mode::Tracking | Mode::Unloaded => Role::Cdm,
@@ -72,7 +72,7 @@ fn a_sequence_is_marked_ahead_as_far_as_it_has_come() {
     let marked: Vec<_> = (10..14).map(|extent| host.touch_one(extent)).collect();
     assert_eq!(marked, [0, 0, 0, 4]);
     assert_eq!(host.touch_one(18), 9);
-    assert_eq!(host.ahead.last(), Run::new(19, 9));
+    assert_eq!(host.premark.last(), Run::new(19, 9));
     assert_eq!(host.touch_one(28), 19);
 }
 
@@ -121,22 +121,22 @@ fn what_is_marked_or_unrestored_ends_it() {
     let mut host = Host::new(Mode::Restoring, 128);
     host.maps.set(Role::Cdm, Run::one(6));
     assert_eq!(host.write(0..4), 4);
-    assert_eq!(host.ahead.last(), Run::new(4, 2));
+    assert_eq!(host.premark.last(), Run::new(4, 2));
     let mut host = Host::new(Mode::Restoring, 128);
     host.maps.set(Role::Prm, Run::one(5));
     assert_eq!(host.write(0..4), 4);
-    assert_eq!(host.ahead.last(), Run::one(4));
+    assert_eq!(host.premark.last(), Run::one(4));
     let mut host = Host::tracking();
     host.maps.set(Role::Cdm, Run::one(7));
     assert_eq!(host.write(0..4), 4);
-    assert_eq!(host.ahead.last(), Run::new(4, 3));
+    assert_eq!(host.premark.last(), Run::new(4, 3));
 }
 
 #[test]
 fn it_ends_with_the_device() {
     let mut host = Host::tracking();
     host.write(EXTENTS - 6..EXTENTS);
-    assert_eq!(host.ahead.last(), Run::new(EXTENTS - 2, 2));
+    assert_eq!(host.premark.last(), Run::new(EXTENTS - 2, 2));
 }
 
 #[test]
@@ -145,5 +145,5 @@ fn large_extents_are_not_marked_ahead() {
     assert_eq!(host.write(0..64), 64);
     let mut host = Host::new(Mode::Tracking, MOST_SECTORS / 2);
     host.write(0..64);
-    assert_eq!(host.ahead.last().len(), 2);
+    assert_eq!(host.premark.last().len(), 2);
 }

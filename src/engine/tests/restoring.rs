@@ -16,7 +16,7 @@ use crate::engine::record::commit::Commit;
 use crate::engine::record::commit::Written;
 use crate::engine::record::load::NewMetadata;
 use crate::engine::request::admit::Admission;
-use crate::engine::request::in_flight::Sent;
+use crate::engine::request::in_flight::InFlight;
 use crate::engine::request::plan::{Op, Request};
 use crate::engine::shared::Shared;
 use crate::engine::words::settings::{Features, Settings};
@@ -69,9 +69,9 @@ impl Device {
     }
 
     /// The host overwrites this extent: its write is sent to the source.
-    pub fn overwrite(&mut self, extent: u64) -> Sent {
+    pub fn overwrite(&mut self, extent: u64) -> InFlight {
         let Self { engine, shared, .. } = self;
-        let mut sent = Sent::default();
+        let mut sent = InFlight::default();
         sent.begin(shared, Op::Write, false);
         sent.defer(Request {
             op: Op::Write,

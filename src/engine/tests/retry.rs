@@ -88,7 +88,7 @@ fn written(
 #[test]
 fn a_checkpoint_whose_flush_has_failed_starts_over() {
     let mut device = Device::restoring(0..3);
-    device.engine.touches.gather(Run::one(5)).unwrap();
+    device.engine.first_touches.gather(Run::one(5)).unwrap();
     device.commit();
     let (mut checkpoint, mut block) = (Checkpoint::new(Purpose::Running), [0; BLOCK]);
     let first = written(&mut device, &mut checkpoint, &mut block);

@@ -21,7 +21,7 @@ use dm_restore_engine::record::commit::Written;
 use dm_restore_engine::record::load::NewMetadata;
 use dm_restore_engine::record::metadata_mode::MetadataMode;
 use dm_restore_engine::request::admit::Admission;
-use dm_restore_engine::request::in_flight::{Ended, Sent, Taken};
+use dm_restore_engine::request::in_flight::{Ended, InFlight, Taken};
 use dm_restore_engine::request::plan::{plan, Op, Request, Route};
 use dm_restore_engine::shared::Shared;
 use dm_restore_engine::sync::flushes::{FlushNeed, Settled};
@@ -89,10 +89,10 @@ pub enum Meanwhile {
 }
 
 /// Something in flight.
-enum InFlight {
-    Write(Sent),
-    Flush(Sent),
-    OwnFlush(Sent),
+enum UnderWay {
+    Write(InFlight),
+    Flush(InFlight),
+    OwnFlush(InFlight),
     Copy(Copy),
     Commit(u64, Rc<Block>),
 }
@@ -103,9 +103,9 @@ pub struct Machine {
     engine: Engine<Heap>,
     shared: Shared<Heap>,
     settings: Settings,
-    waiting: Vec<(Sent, Run)>,
-    in_flight: Vec<InFlight>,
-    syncing: Vec<Sent>,
+    waiting: Vec<(InFlight, Run)>,
+    in_flight: Vec<UnderWay>,
+    syncing: Vec<InFlight>,
     now: u64,
 }
 
@@ -158,8 +158,8 @@ impl Machine {
         match step {
             Step::Request(kind, at, len, whole) => self.request(kind, at, len, whole),
             Step::Flush => {
-                let sent = Sent::flush(&self.shared);
-                self.in_flight.push(InFlight::Flush(sent));
+                let sent = InFlight::flush(&self.shared);
+                self.in_flight.push(UnderWay::Flush(sent));
             }
             Step::Admit => self.admit(),
             Step::Commit => self.commit(),
@@ -200,7 +200,7 @@ impl Machine {
         let fua = matches!(kind, Kind::WriteFua);
         let mut left = Request { op, sectors, whole };
         while !left.sectors.is_empty() {
-            let mut sent = Sent::default();
+            let mut sent = InFlight::default();
             sent.begin(&self.shared, op, fua);
             let plan = plan(&self.shared.maps.view(), &self.image.geometry, left, true);
             assert!((1..=left.sectors.len()).contains(&plan.sectors));
@@ -210,7 +210,7 @@ impl Machine {
                 Route::Clone => assert_eq!(op, Op::Read),
                 Route::Source if op != Op::Read => {
                     sent.to_source(&self.shared);
-                    self.in_flight.push(InFlight::Write(sent));
+                    self.in_flight.push(UnderWay::Write(sent));
                 }
                 Route::Defer => {
                     assert_ne!(op, Op::Read);
@@ -231,7 +231,7 @@ impl Machine {
                 Admission::Go => {
                     self.on_source(sectors);
                     sent.to_source(&self.shared);
-                    self.in_flight.push(InFlight::Write(sent));
+                    self.in_flight.push(UnderWay::Write(sent));
                 }
                 Admission::Complete => {}
                 Admission::Fail => sent.refused(&self.shared),
@@ -253,7 +253,7 @@ impl Machine {
         self.on_source(copy.sectors);
         assert!(copy.job < BACKGROUND_JOBS + URGENT_JOBS);
         for other in &self.in_flight {
-            if let InFlight::Copy(other) = other {
+            if let UnderWay::Copy(other) = other {
                 assert!(
                     !other.sectors.overlaps(copy.sectors),
                     "copied twice at once"
@@ -261,7 +261,7 @@ impl Machine {
                 assert_ne!(other.job, copy.job);
             }
         }
-        self.in_flight.push(InFlight::Copy(copy));
+        self.in_flight.push(UnderWay::Copy(copy));
     }
 
     fn commit(&mut self) {
@@ -269,7 +269,7 @@ impl Machine {
         match self.engine.next_commit(&self.shared, &mut block) {
             Commit::Nothing => {}
             Commit::Write(place) => {
-                let commit = InFlight::Commit(place, Rc::new(block));
+                let commit = UnderWay::Commit(place, Rc::new(block));
                 self.in_flight.push(commit);
             }
             Commit::Checkpoint => self.checkpoint(Checkpoint::new(Purpose::Running)),
@@ -277,15 +277,15 @@ impl Machine {
     }
 
     fn own_flush(&mut self) {
-        let flushing = |op: &InFlight| matches!(op, InFlight::OwnFlush(_));
+        let flushing = |op: &UnderWay| matches!(op, UnderWay::OwnFlush(_));
         if self.in_flight.iter().any(flushing) {
             return;
         }
         let waited_for = self.syncing.iter().any(|sent| !sent.is_flush());
         let need = self.engine.flush_need(&self.shared, self.now, waited_for);
         if need == FlushNeed::Now {
-            let sent = Sent::own_flush(&self.shared);
-            self.in_flight.push(InFlight::OwnFlush(sent));
+            let sent = InFlight::own_flush(&self.shared);
+            self.in_flight.push(UnderWay::OwnFlush(sent));
         }
     }
 
@@ -298,24 +298,24 @@ impl Machine {
     /// Something in flight ends, and is taken in at once.
     fn end(&mut self, which: usize, ok: bool) {
         match self.in_flight.remove(which) {
-            InFlight::Write(sent) | InFlight::Flush(sent) | InFlight::OwnFlush(sent) => {
+            UnderWay::Write(sent) | UnderWay::Flush(sent) | UnderWay::OwnFlush(sent) => {
                 self.request_ended(sent, ok);
             }
-            InFlight::Copy(copy) => self.copy_ended(copy, ok),
-            InFlight::Commit(place, block) => {
+            UnderWay::Copy(copy) => self.copy_ended(copy, ok),
+            UnderWay::Commit(place, block) => {
                 if ok {
                     self.write(place, block.clone());
                 }
                 let written = self.engine.commit_written(&self.shared, ok, self.now);
                 if matches!(written, Written::Again(_)) {
-                    self.in_flight.push(InFlight::Commit(place, block));
+                    self.in_flight.push(UnderWay::Commit(place, block));
                 }
             }
         }
         self.settle();
     }
 
-    fn request_ended(&mut self, mut sent: Sent, ok: bool) {
+    fn request_ended(&mut self, mut sent: InFlight, ok: bool) {
         if sent.ended(&self.shared, ok) == Ended::Queue {
             if let Taken::Settle = self.engine.take_ended(&self.shared, &mut sent) {
                 self.syncing.push(sent);
@@ -409,7 +409,7 @@ impl Machine {
         if !self.engine.has_uncommitted(&self.shared) {
             return;
         }
-        self.request_ended(Sent::own_flush(&self.shared), true);
+        self.request_ended(InFlight::own_flush(&self.shared), true);
         let mut block = [0; BLOCK];
         for _ in 0..PATIENCE {
             match self.engine.next_commit(&self.shared, &mut block) {

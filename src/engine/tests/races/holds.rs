@@ -82,7 +82,7 @@ fn model(copy: fn(&World), reader: bool) {
             busy: AtomicU64::new(0),
         },
     });
-    let copier = {
+    let jobs = {
         let world = world.clone();
         spawn(1, move || copy(&world))
     };
@@ -96,7 +96,7 @@ fn model(copy: fn(&World), reader: bool) {
     });
     let mut ticket = Ticket::new(request(Op::Write, FIRST), 0);
     let written = world.overwrite(&mut ticket);
-    copier.join().expect("no panic");
+    jobs.join().expect("no panic");
     if let Some(reader) = reader {
         reader.join().expect("no panic");
     }
@@ -111,7 +111,7 @@ fn model(copy: fn(&World), reader: bool) {
         let again = world.engine(|engine| engine.admit(&world.shared, &mut ticket, 0));
         assert_eq!(again, Admission::Wait, "for its record");
     }
-    assert!(world.engine(|engine| engine.holds.is_empty()));
+    assert!(world.engine(|engine| engine.extent_locks.is_empty()));
 }
 
 /// loom stops where a thread was interrupted so often in one run.

@@ -10,7 +10,7 @@
 //! |---|---|
 //! | [`bits`] | what a request may conclude from a bit or from the mode |
 //! | [`marks`] | what a flush or FUA write may conclude from the marks and counters |
-//! | [`turns`] | when the success of a flush may be believed |
+//! | [`epochs`] | when the success of a flush may be confirmed |
 //! | [`holds`] | copies and overwrites under the engine's lock, readers without one |
 //!
 //! A model that cannot fail says nothing. So each one is also run with something wrong, and must
@@ -23,11 +23,11 @@ pub mod atomic;
 #[cfg(test)]
 mod bits;
 #[cfg(test)]
+mod epochs;
+#[cfg(test)]
 mod holds;
 #[cfg(test)]
 mod marks;
-#[cfg(test)]
-mod turns;
 
 #[cfg(test)]
 pub use harness::*;

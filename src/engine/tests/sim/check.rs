@@ -3,7 +3,7 @@
 //! What must hold at any time.
 
 use super::disk::{CloneDisk, DataDisk, Stamp};
-use super::promise::{Holds, Promise};
+use super::promise::{ExtentLocks, Promise};
 use super::world::World;
 use crate::engine::base::geometry::Geometry;
 use crate::engine::base::run::Run;
@@ -35,7 +35,7 @@ impl Mapped<'_> {
     }
 
     /// Where the bits are clear, source and clone are the same.
-    pub fn check_identical(&self, extents: Run) -> Holds {
+    pub fn check_identical(&self, extents: Run) -> ExtentLocks {
         let view = self.shared.maps.view();
         let restoring = view.state.mode == Mode::Restoring;
         for extent in extents.start()..extents.end() {
@@ -68,7 +68,7 @@ impl World {
     }
 
     /// What must hold while the device is in use.
-    pub(super) fn check_live(&mut self) -> Holds {
+    pub(super) fn check_live(&mut self) -> ExtentLocks {
         self.stats.live_checks += 1;
         let (window, mapped) = (self.params.window, self.mapped());
         for sector in window.start()..window.end() {

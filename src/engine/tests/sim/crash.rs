@@ -6,7 +6,7 @@ use super::check::Mapped;
 use super::devices::OpKind;
 use super::disk::{CloneDisk, DataDisk, Fate, OnItsWay};
 use super::meta::{self, Loaded};
-use super::promise::{Broken, Holds, Promise, Stop};
+use super::promise::{Broken, ExtentLocks, Promise, Stop};
 use super::rng::Rng;
 use super::world::{During, World};
 use crate::engine::base::checksum::crc32c;
@@ -42,7 +42,7 @@ impl World {
     }
 
     /// A crash point by chance: the oftener the more is at stake.
-    pub(super) fn maybe_crash_point(&mut self, often: u64) -> Holds {
+    pub(super) fn maybe_crash_point(&mut self, often: u64) -> ExtentLocks {
         let often = if self.is_in_mode_change() {
             often * 8
         } else {
@@ -116,7 +116,7 @@ impl World {
     }
 
     /// A crash point: the disks as a crash now may leave them, loaded and compared.
-    fn crash_point(&mut self, fate: Fate) -> Holds {
+    fn crash_point(&mut self, fate: Fate) -> ExtentLocks {
         let mut rng = Rng::new(self.fork_rng.bits());
         let left = self.crashed(fate, &mut rng);
         if self.count_crash_point(&left) {
@@ -179,7 +179,7 @@ impl World {
         }
     }
 
-    fn compare(&self, loaded: &Loaded, left: &Left) -> Holds {
+    fn compare(&self, loaded: &Loaded, left: &Left) -> ExtentLocks {
         let shared = &loaded.shared;
         let restoring = shared.maps.state().mode == Mode::Restoring;
         if restoring && !self.delta.restoring && !self.during.beginning {

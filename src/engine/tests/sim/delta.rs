@@ -2,7 +2,7 @@
 
 //! What the bits may be, from the host's requests alone, and what may be copied.
 
-use super::promise::{Holds, Promise};
+use super::promise::{ExtentLocks, Promise};
 use crate::engine::base::geometry::Geometry;
 use crate::engine::base::run::Run;
 use crate::engine::base::storage::Heap;
@@ -71,7 +71,7 @@ impl Delta {
     }
 
     /// A copy starts.
-    pub fn copy_started(&mut self, geometry: &Geometry, sectors: Run) -> Holds {
+    pub fn copy_started(&mut self, geometry: &Geometry, sectors: Run) -> ExtentLocks {
         let broken = |how: String| Err(Promise::Delta.broken(how));
         let extents = geometry.met_by(sectors);
         for extent in extents.start()..extents.end() {
@@ -123,7 +123,7 @@ impl Delta {
     }
 
     /// Whether the maps have only bits that they may have.
-    pub fn check(&self, shared: &Shared<Heap>) -> Holds {
+    pub fn check(&self, shared: &Shared<Heap>) -> ExtentLocks {
         let view = shared.maps.view();
         let none = vec![false; self.cdm.len()];
         let (cdm, prm) = match (self.restoring, view.state.mode) {

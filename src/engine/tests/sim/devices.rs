@@ -9,7 +9,7 @@ use super::world::World;
 use crate::engine::base::run::Run;
 use crate::engine::copy::jobs::{Copy, CopyResult};
 use crate::engine::format::Block;
-use crate::engine::request::in_flight::Sent;
+use crate::engine::request::in_flight::InFlight;
 use std::fmt;
 use std::rc::Rc;
 
@@ -43,7 +43,7 @@ pub enum OpKind {
         /// Which sectors.
         sectors: Run,
         /// What the target keeps of it.
-        sent: Sent,
+        sent: InFlight,
         /// What is wrong with what it has returned.
         wrong: Option<Broken>,
     },
@@ -58,19 +58,19 @@ pub enum OpKind {
         /// Durable by itself.
         fua: bool,
         /// What the target keeps of it.
-        sent: Sent,
+        sent: InFlight,
     },
     /// A source flush of the host.
     HostFlush {
         /// Whose.
         request: Stamp,
         /// What the target keeps of it.
-        sent: Sent,
+        sent: InFlight,
     },
     /// A source flush of the target's own.
     OwnFlush {
         /// What the target keeps of it.
-        sent: Sent,
+        sent: InFlight,
     },
     /// A copy from clone to source.
     Copy {
@@ -110,7 +110,7 @@ impl fmt::Display for Op {
 
 impl OpKind {
     /// What the target keeps of a request of the host, or of a flush of its own.
-    pub(super) fn sent_mut(&mut self) -> Option<&mut Sent> {
+    pub(super) fn sent_mut(&mut self) -> Option<&mut InFlight> {
         match self {
             Self::HostRead { sent, .. }
             | Self::HostWrite { sent, .. }

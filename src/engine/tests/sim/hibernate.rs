@@ -73,7 +73,7 @@ impl World {
         for _ in 0..=self.rng.below(4) {
             let extents = self.delta.extents();
             let extent = extents.start() + self.rng.below(extents.len());
-            engine.touches.gather(Run::one(extent));
+            engine.first_touches.gather(Run::one(extent));
             let mut block = [0; BLOCK];
             let Commit::Write(place) = engine.next_commit(&shared, &mut block) else {
                 break;

@@ -10,7 +10,7 @@ use super::promise::{Broken, Promise, Stop};
 use super::world::World;
 use crate::engine::base::run::Run;
 use crate::engine::record::metadata_mode::MetadataMode;
-use crate::engine::request::in_flight::{Ended, Sent, Taken};
+use crate::engine::request::in_flight::{Ended, InFlight, Taken};
 use crate::engine::request::plan::{plan, Op as HostOp, Request as Planned, Route};
 use crate::engine::sync::flushes::Settled;
 
@@ -35,7 +35,7 @@ pub struct Request {
 
 /// A deferred part.
 pub struct Waiting {
-    pub(super) sent: Sent,
+    pub(super) sent: InFlight,
     pub(super) request: Stamp,
     pub(super) sectors: Run,
 }
@@ -43,7 +43,7 @@ pub struct Waiting {
 /// A flush, or a part of a FUA write, that waits for records.
 pub struct Settling {
     pub(super) request: Stamp,
-    pub(super) sent: Sent,
+    pub(super) sent: InFlight,
 }
 
 impl Request {
@@ -58,9 +58,9 @@ impl World {
         if self.requests.len() >= self.params.in_flight {
             return Ok(());
         }
-        let sample = self.shared.probe.request(|| self.now);
+        let sample = self.shared.host_latency.request(|| self.now);
         let took = self.rng.below(1_000_000);
-        self.shared.probe.done(sample, || self.now + took);
+        self.shared.host_latency.done(sample, || self.now + took);
         let kind = self.rng.below(100);
         let op = match kind {
             0..=29 => Some(HostOp::Read),
@@ -169,7 +169,7 @@ impl World {
     pub(super) fn map(&mut self, index: usize) -> Result<(), Stop> {
         let Some(op) = self.requests[index].op else {
             self.requests[index].parts = 1;
-            let sent = Sent::flush(&self.shared);
+            let sent = InFlight::flush(&self.shared);
             let request = self.requests[index].id;
             self.submit(OpKind::HostFlush { request, sent });
             return Ok(());
@@ -193,7 +193,7 @@ impl World {
     fn map_part(&mut self, index: usize, op: HostOp) -> Result<(), Stop> {
         let request = &mut self.requests[index];
         // Noted before the maps are looked at.
-        let mut sent = Sent::default();
+        let mut sent = InFlight::default();
         sent.begin(&self.shared, op, request.fua);
         let planned = Planned {
             op,

@@ -12,7 +12,7 @@
 use super::disk::{CloneDisk, DataDisk, Stamp};
 use super::meta::Loaded;
 use super::oracle::is_discard;
-use super::promise::{Holds, Promise, Stop};
+use super::promise::{ExtentLocks, Promise, Stop};
 use super::world::World;
 use crate::engine::base::run::Run;
 use crate::engine::format::samples::{Item, Places, Samples, Wanted, ENDS};
@@ -166,7 +166,7 @@ impl World {
     }
 
     /// After a clean suspend: what can be told apart is sampled.
-    pub(super) fn check_sampled(&self) -> Holds {
+    pub(super) fn check_sampled(&self) -> ExtentLocks {
         let Promised {
             stable,
             sampled,
@@ -283,7 +283,7 @@ impl World {
         &self,
         loaded: &Loaded,
         (source, clone): (&DataDisk, &CloneDisk),
-    ) -> Holds {
+    ) -> ExtentLocks {
         let recorded = loaded.engine.recorded(&loaded.shared);
         let source = self.source_content(source);
         let clone = self.clone_content(clone);

@@ -10,7 +10,7 @@
 //!   told of. The host's next flush must fail, or else none of these may be there.
 
 use super::disk::Stamp;
-use super::promise::{Holds, Promise};
+use super::promise::{ExtentLocks, Promise};
 use crate::engine::base::run::Run;
 use std::hash::{Hash, Hasher};
 
@@ -282,7 +282,7 @@ impl Oracle {
 
     /// The target knows of every source flush that has failed: what the host believes to be durable
     /// must be there.
-    pub fn check_lost(&mut self, visible: impl Fn(u64) -> Stamp) -> Holds {
+    pub fn check_lost(&mut self, visible: impl Fn(u64) -> Stamp) -> ExtentLocks {
         for at in core::mem::take(&mut self.unchecked) {
             for (sector, i) in self.sectors.iter_mut().zip(self.window.start()..) {
                 let lost = !sector.lost.is_empty() && sector.in_flight == 0;
@@ -386,7 +386,7 @@ impl Oracle {
     }
 
     /// A part of it has returned `stamp` for `sector`.
-    pub fn read_returned(&self, id: Stamp, sector: u64, stamp: Stamp) -> Holds {
+    pub fn read_returned(&self, id: Stamp, sector: u64, stamp: Stamp) -> ExtentLocks {
         let read = self
             .reads
             .iter()
@@ -408,7 +408,7 @@ impl Oracle {
     }
 
     /// Whether a read of `sector` may return `stamp` now.
-    pub fn check_now(&self, sector: u64, stamp: Stamp) -> Holds {
+    pub fn check_now(&self, sector: u64, stamp: Stamp) -> ExtentLocks {
         let known = &self.sectors[(sector - self.window.start()) as usize];
         let allowed = [&known.current, &known.lost, &known.late];
         if allowed.iter().any(|set| set.allows(stamp)) {
@@ -429,7 +429,7 @@ impl Oracle {
     }
 
     /// Whether `sector` may hold `stamp` after a crash now.
-    pub fn check_crashed(&self, sector: u64, stamp: Stamp) -> Holds {
+    pub fn check_crashed(&self, sector: u64, stamp: Stamp) -> ExtentLocks {
         let known = &self.sectors[(sector - self.window.start()) as usize];
         let durable = &known.durable;
         if durable.allows(stamp) || known.late.allows(stamp) {

@@ -65,7 +65,7 @@ impl fmt::Display for Broken {
 }
 
 /// Whether a promise holds.
-pub type Holds = Result<(), Broken>;
+pub type ExtentLocks = Result<(), Broken>;
 
 /// Why a life cannot just go on.
 #[derive(Debug)]

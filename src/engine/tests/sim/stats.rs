@@ -101,7 +101,7 @@ counters! {
     landed_late,
     /// Source flushes, or FUA writes, that failed.
     failed_flushes,
-    /// Journal blocks whose success could not be believed at once.
+    /// Journal blocks whose success could not be confirmed at once.
     doubted,
     /// Writes and flushes of metadata that failed.
     failed_metadata,

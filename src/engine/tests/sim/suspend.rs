@@ -6,12 +6,12 @@ use super::devices::OpKind;
 use super::identity::Promised;
 use super::meta::{self, Running};
 use super::params::Faults;
-use super::promise::{Holds, Promise, Stop};
+use super::promise::{ExtentLocks, Promise, Stop};
 use super::world::World;
 use crate::engine::identity::identical::Places;
 use crate::engine::maps::{Mode, Role};
 use crate::engine::record::checkpoint::{Checkpoint, Purpose};
-use crate::engine::request::in_flight::Sent;
+use crate::engine::request::in_flight::InFlight;
 
 /// More rounds than this mean that somebody waits for ever.
 const PATIENCE: u32 = 20_000;
@@ -111,7 +111,7 @@ impl World {
         self.until(Self::is_idle)?;
         for _ in 0..ROUNDS {
             if self.engine.has_uncommitted(&self.shared) {
-                let sent = Sent::own_flush(&self.shared);
+                let sent = InFlight::own_flush(&self.shared);
                 self.submit(OpKind::OwnFlush { sent });
                 self.until(Self::is_committed)?;
             }
@@ -120,7 +120,7 @@ impl World {
             // It covers all that is complete by now.
             self.tick += 1;
             let failed = self.stats.failed_flushes;
-            let sent = Sent::own_flush(&self.shared);
+            let sent = InFlight::own_flush(&self.shared);
             self.submit(OpKind::OwnFlush { sent });
             self.until(Self::is_idle)?;
             let flushed = failed == self.stats.failed_flushes;
@@ -323,7 +323,7 @@ impl World {
     }
 
     /// After a clean shutdown the same bits come back.
-    fn same_maps(&mut self, loaded: &meta::Loaded) -> Holds {
+    fn same_maps(&mut self, loaded: &meta::Loaded) -> ExtentLocks {
         let same = self.shared.maps.state() == loaded.shared.maps.state()
             && (0..self.shared.maps.geometry().extents().div_ceil(64)).all(|i| {
                 [0, 1].iter().all(|map| {

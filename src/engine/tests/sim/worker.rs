@@ -13,7 +13,7 @@ use crate::engine::record::checkpoint::{Checkpoint, Purpose};
 use crate::engine::record::commit::Commit;
 use crate::engine::record::commit::Written;
 use crate::engine::request::admit::Admission;
-use crate::engine::request::in_flight::Sent;
+use crate::engine::request::in_flight::InFlight;
 use crate::engine::sync::cache::Cache;
 use crate::engine::sync::flushes::FlushNeed;
 use std::rc::Rc;
@@ -55,7 +55,7 @@ impl World {
         if self.checkpoint.is_some() {
             return;
         }
-        self.commit_believed();
+        self.commit_confirmed();
         let due = |(at, _): &(u64, OpKind)| *at <= self.now;
         if self.failed_block.as_ref().is_some_and(due) {
             if let Some((_, block)) = self.failed_block.take() {
@@ -103,7 +103,7 @@ impl World {
         let mut settling = self.settling.iter();
         let waited_for = settling.any(|settling| !settling.sent.is_flush());
         if self.engine.flush_need(&self.shared, self.now, waited_for) == FlushNeed::Now {
-            let sent = Sent::own_flush(&self.shared);
+            let sent = InFlight::own_flush(&self.shared);
             self.submit(OpKind::OwnFlush { sent });
         }
     }
@@ -156,9 +156,9 @@ impl World {
     }
 
     /// The journal block may have been in doubt.
-    fn commit_believed(&mut self) {
+    fn commit_confirmed(&mut self) {
         if let Some(kind) = self.doubtful.take() {
-            let written = self.engine.commit_believed(&self.shared);
+            let written = self.engine.commit_confirmed(&self.shared);
             self.after_commit(written, kind);
         }
     }

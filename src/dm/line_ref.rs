@@ -3,8 +3,8 @@
 //! What keeps a table line alive for the handles taken from it.
 //!
 //! A `struct dm_target` and its table live from `ctr` to the return of `dtr`, while the handles of a
-//! target (devices, events) may sit in work items and I/O. So each handle holds a [`Lease`], and
-//! `dtr` ends with [`Lease::close`], which sleeps until all leases of the line are gone.
+//! target (devices, events) may sit in work items and I/O. So each handle holds a [`LineRef`], and
+//! `dtr` ends with [`LineRef::close`], which sleeps until all leases of the line are gone.
 
 use core::ptr::NonNull;
 use kernel::{
@@ -33,17 +33,17 @@ unsafe impl Sync for Line {}
 ///
 /// # Invariants
 ///
-/// - Each `Lease` is counted once in `Line::leases`.
+/// - Each `LineRef` is counted once in `Line::leases`.
 /// - While one exists, `Line::ti` points to a `struct dm_target` whose `ctr` has been called and
 ///   whose `dtr` (or failed `ctr`) has not returned; `table` in it is valid.
-pub(super) struct Lease(Arc<Line>);
+pub(super) struct LineRef(Arc<Line>);
 
-impl Lease {
+impl LineRef {
     /// The first lease of a line. May sleep.
     ///
     /// # Safety
     ///
-    /// `ti` is the argument of a running `ctr`. The caller calls [`Lease::close`] on this lease
+    /// `ti` is the argument of a running `ctr`. The caller calls [`LineRef::close`] on this lease
     /// before the failing `ctr`, or else the `dtr`, of that line returns.
     pub(super) unsafe fn open(ti: NonNull<bindings::dm_target>) -> Result<Self> {
         let line = Arc::pin_init(
@@ -78,7 +78,7 @@ impl Lease {
     }
 }
 
-impl Clone for Lease {
+impl Clone for LineRef {
     fn clone(&self) -> Self {
         self.0.leases.inc();
         // INVARIANT: counted on the line above; `self` keeps the line alive meanwhile.
@@ -86,7 +86,7 @@ impl Clone for Lease {
     }
 }
 
-impl Drop for Lease {
+impl Drop for LineRef {
     fn drop(&mut self) {
         if self.0.leases.dec_and_test() {
             self.0.unused.complete_all();

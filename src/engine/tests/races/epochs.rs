@@ -1,15 +1,15 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! When the success of a source flush may be believed, while the end of another one, which has
+//! When the success of a source flush may be confirmed, while the end of another one, which has
 //! failed and dropped what both should have made durable, is still on its way.
 
 use super::atomic::Without;
 use super::{fails, holds, restoring, spawn, Shared};
 use crate::engine::base::run::Run;
 use crate::engine::record::clears::{Cause, Clear};
-use crate::engine::request::in_flight::{Ended, Sent};
+use crate::engine::request::in_flight::{Ended, InFlight};
 use crate::engine::request::plan::Op;
-use crate::engine::sync::flush_epochs::Turn;
+use crate::engine::sync::flush_epochs::Epoch;
 use loom::sync::Arc;
 
 const FIRST: Run = Run::one(0);
@@ -19,12 +19,12 @@ const COPIED: Clear = Clear {
 };
 
 /// The worker takes in a success, while the failure is seen on another processor.
-fn covered(failed: fn(&Shared, Turn)) {
+fn covered(failed: fn(&Shared, Epoch)) {
     let (mut engine, shared) = restoring(FIRST, Run::EMPTY);
     engine.cleared(&shared, COPIED);
-    let (early, late) = (shared.turns.start(), shared.turns.start());
+    let (early, late) = (shared.epochs.start(), shared.epochs.start());
     let point = shared.sync.sync_point();
-    shared.turns.end(late);
+    shared.epochs.end(late);
     let shared = Arc::new(shared);
     let failure = {
         let shared = shared.clone();
@@ -39,15 +39,15 @@ fn covered(failed: fn(&Shared, Turn)) {
 }
 
 fn noted_then_ended() {
-    covered(|shared, turn| {
+    covered(|shared, epoch| {
         shared.sync.note_failed_flush();
-        shared.turns.end(turn);
+        shared.epochs.end(epoch);
     });
 }
 
 fn ended_then_noted() {
-    covered(|shared, turn| {
-        shared.turns.end(turn);
+    covered(|shared, epoch| {
+        shared.epochs.end(epoch);
         shared.sync.note_failed_flush();
     });
 }
@@ -61,10 +61,10 @@ fn a_success_waits_for_who_was_under_way() {
 }
 
 /// One that is sent and is or contains a flush.
-type Sender = fn(&Shared) -> Sent;
+type Sender = fn(&Shared) -> InFlight;
 
-fn fua(shared: &Shared) -> Sent {
-    let mut sent = Sent::default();
+fn fua(shared: &Shared) -> InFlight {
+    let mut sent = InFlight::default();
     sent.begin(shared, Op::Write, true);
     sent.to_source(shared);
     sent
@@ -72,7 +72,7 @@ fn fua(shared: &Shared) -> Sent {
 
 /// One ends well, while another one, which has failed, ends on another processor: nobody may answer
 /// it before the worker has heard of that.
-fn answered_beside(failing: Sender, ending: Sender, end: fn(&mut Sent, &Shared) -> Ended) {
+fn answered_beside(failing: Sender, ending: Sender, end: fn(&mut InFlight, &Shared) -> Ended) {
     let (_, shared) = restoring(Run::EMPTY, FIRST);
     let (mut failed, mut well) = (failing(&shared), ending(&shared));
     let shared = Arc::new(shared);
@@ -88,8 +88,8 @@ fn answered_beside(failing: Sender, ending: Sender, end: fn(&mut Sent, &Shared) 
 }
 
 /// A flush of the host, while the target's own has failed.
-fn answered(end: fn(&mut Sent, &Shared) -> Ended) {
-    answered_beside(Sent::own_flush, Sent::flush, end);
+fn answered(end: fn(&mut InFlight, &Shared) -> Ended) {
+    answered_beside(InFlight::own_flush, InFlight::flush, end);
 }
 
 fn as_it_is() {
@@ -97,21 +97,27 @@ fn as_it_is() {
 }
 
 fn flush_beside_fua() {
-    answered_beside(fua, Sent::flush, |sent, shared| sent.ended(shared, true));
+    answered_beside(fua, InFlight::flush, |sent, shared| {
+        sent.ended(shared, true)
+    });
 }
 
 fn fua_beside_flush() {
-    answered_beside(Sent::flush, fua, |sent, shared| sent.ended(shared, true));
+    answered_beside(InFlight::flush, fua, |sent, shared| {
+        sent.ended(shared, true)
+    });
 }
 
 /// A FUA write that is taken for data.
 fn uncounted() {
     let data = |shared: &Shared| {
-        let mut sent = Sent::default();
+        let mut sent = InFlight::default();
         sent.begin(shared, Op::Write, true);
         sent
     };
-    answered_beside(data, Sent::flush, |sent, shared| sent.ended(shared, true));
+    answered_beside(data, InFlight::flush, |sent, shared| {
+        sent.ended(shared, true)
+    });
 }
 
 /// A worker that looks at failures before it looks for flushes under way.
@@ -119,7 +125,7 @@ fn looked_too_early() {
     answered(|sent, shared| {
         let quiet = !shared.sync.has_untaken_failure();
         match sent.ended(shared, true) {
-            Ended::Queue if quiet && shared.turns.old_ended() => Ended::Answer(true),
+            Ended::Queue if quiet && shared.epochs.old_ended() => Ended::Answer(true),
             ended => ended,
         }
     });

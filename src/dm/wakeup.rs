@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! A bell: one thread sleeps for a moment, and is woken as soon as there is a reason.
+//! A wake-up: one thread sleeps for a moment, and is woken as soon as there is a reason.
 
 use core::pin::Pin;
 use core::ptr;
@@ -12,34 +12,34 @@ use kernel::types::Opaque;
 
 use super::bindings;
 
-/// Creates an initialiser of a [`Bell`].
+/// Creates an initialiser of a [`Wakeup`].
 #[macro_export]
-macro_rules! new_bell {
+macro_rules! new_wakeup {
     () => {
-        $crate::dm::bell::Bell::new(::kernel::static_lock_class!())
+        $crate::dm::wakeup::Wakeup::new(::kernel::static_lock_class!())
     };
 }
-pub use new_bell;
+pub use new_wakeup;
 
-/// Something to sleep on until it rings.
+/// Something to sleep on until it is rung.
 ///
 /// # Invariants
 ///
 /// `sleepers` is an initialised wait queue.
 #[pin_data]
-pub struct Bell {
+pub struct Wakeup {
     #[pin]
     sleepers: Opaque<bindings::wait_queue_head>,
     rung: Atomic<u32>,
 }
 
 // SAFETY: A pinned wait queue never moves, and belongs to no thread.
-unsafe impl Send for Bell {}
+unsafe impl Send for Wakeup {}
 // SAFETY: The functions on wait queues have locks of their own, the rest is atomic.
-unsafe impl Sync for Bell {}
+unsafe impl Sync for Wakeup {}
 
-impl Bell {
-    /// An initialiser; use [`new_bell!`], which makes the lock class.
+impl Wakeup {
+    /// An initialiser; use [`new_wakeup!`], which makes the lock class.
     pub fn new(key: Pin<&'static LockClassKey>) -> impl PinInit<Self> {
         // INVARIANT: `sleepers` is initialised here.
         pin_init!(Self {
