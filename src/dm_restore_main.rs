@@ -6,11 +6,10 @@
 //! |---|---|
 //! | `engine` | decides: maps, plans, journal, recovery, copy choice; pure, also built on the host |
 //! | `dm` | safe Rust over device-mapper; the only place with `unsafe` |
-//! | `target` | the device-mapper target: puts the two together |
+//! | `restore` | the device-mapper target: puts the two together |
 
-// A library: this target does not need all of it.
-#[allow(dead_code, unused_imports)]
-pub mod dm;
+#[allow(unreachable_pub)] // What the target may use of it; what it does not use is not there.
+mod dm;
 #[path = "engine/mod.rs"]
 pub mod engine;
 mod restore;

@@ -7,13 +7,13 @@
 //! model ([LKMM]) is the only one that holds in kernel code. Each ordering is mapped to the
 //! weakest primitive of the kernel that is at least as strong:
 //!
-//! | ordering | load | store | read-modify-write | fence |
-//! |---|---|---|---|---|
-//! | `Relaxed` | `READ_ONCE` | `WRITE_ONCE` | `_relaxed` | compiler barrier |
-//! | `Acquire` | `smp_load_acquire` | as `SeqCst` | `_acquire` | x86: compiler barrier, else `smp_mb` |
-//! | `Release` | as `SeqCst` | `smp_store_release` | `_release` | as `Acquire` |
-//! | `AcqRel` | as `SeqCst` | as `SeqCst` | fully ordered | as `Acquire` |
-//! | `SeqCst` | between two `smp_mb` | between two `smp_mb` | fully ordered | `smp_mb` |
+//! | ordering | load | store | read-modify-write |
+//! |---|---|---|---|
+//! | `Relaxed` | `READ_ONCE` | `WRITE_ONCE` | `_relaxed` |
+//! | `Acquire` | `smp_load_acquire` | as `SeqCst` | `_acquire` |
+//! | `Release` | as `SeqCst` | `smp_store_release` | `_release` |
+//! | `AcqRel` | as `SeqCst` | as `SeqCst` | fully ordered |
+//! | `SeqCst` | between two `smp_mb` | between two `smp_mb` | fully ordered |
 //!
 //! `core` panics on a load with `Release` and its like; here they are as strong as `SeqCst`.
 //! Additions and subtractions wrap. Everything may be used in any context.
@@ -35,260 +35,172 @@ fn barrier() {
     unsafe { core::arch::asm!("") };
 }
 
-/// A fence of the given strength.
-#[inline(always)]
-pub fn fence(order: Ordering) {
-    match order {
-        Ordering::Relaxed => barrier(),
-        // x86 reorders only a store with a later load, which none of these three forbids.
-        Ordering::Acquire | Ordering::Release | Ordering::AcqRel if cfg!(CONFIG_X86_64) => {
-            barrier()
-        }
-        _ => smp_mb(Full),
-    }
-}
-
-macro_rules! atomic_int {
-    ($(#[$doc:meta])* $name:ident, $int:ty, $signed:ty, $prefix:ident) => {
-        $(#[$doc])*
-        #[repr(transparent)]
-        pub struct $name(Atomic<$int>);
-
-        impl $name {
-            /// An atomic with the value `value`.
-            pub const fn new(value: $int) -> Self {
-                Self(Atomic::new(value))
-            }
-
-            /// `READ_ONCE`.
-            #[inline(always)]
-            fn read_once(&self) -> $int {
-                if cfg!(CONFIG_X86_64) {
-                    // A call of the helper costs more than the load.
-                    // SAFETY: `as_ptr` is valid and aligned. All concurrent accesses are atomic,
-                    // as they all go through `self.0`, and on x86-64 an aligned volatile access of
-                    // this size is one, as the kernel's `READ_ONCE` relies on.
-                    unsafe { self.0.as_ptr().read_volatile() }
-                } else {
-                    self.0.load(Relaxed)
-                }
-            }
-
-            /// `WRITE_ONCE`.
-            #[inline(always)]
-            fn write_once(&self, value: $int) {
-                if cfg!(CONFIG_X86_64) {
-                    // SAFETY: As in `read_once`, with `WRITE_ONCE`.
-                    unsafe { self.0.as_ptr().write_volatile(value) }
-                } else {
-                    self.0.store(value, Relaxed)
-                }
-            }
-
-            /// Reads the value.
-            #[inline(always)]
-            pub fn load(&self, order: Ordering) -> $int {
-                match order {
-                    Ordering::Relaxed => self.read_once(),
-                    Ordering::Acquire if cfg!(CONFIG_X86_64) => {
-                        let value = self.read_once();
-                        barrier();
-                        value
-                    }
-                    Ordering::Acquire => self.0.load(Acquire),
-                    _ => {
-                        smp_mb(Full);
-                        let value = self.read_once();
-                        smp_mb(Full);
-                        value
-                    }
-                }
-            }
-
-            /// Replaces the value.
-            #[inline(always)]
-            pub fn store(&self, value: $int, order: Ordering) {
-                match order {
-                    Ordering::Relaxed => self.write_once(value),
-                    Ordering::Release if cfg!(CONFIG_X86_64) => {
-                        barrier();
-                        self.write_once(value);
-                    }
-                    Ordering::Release => self.0.store(value, Release),
-                    _ => {
-                        smp_mb(Full);
-                        self.write_once(value);
-                        smp_mb(Full);
-                    }
-                }
-            }
-
-            /// Replaces the value and returns the old one.
-            #[inline(always)]
-            pub fn swap(&self, value: $int, order: Ordering) -> $int {
-                match order {
-                    Ordering::Relaxed => self.0.xchg(value, Relaxed),
-                    Ordering::Acquire => self.0.xchg(value, Acquire),
-                    Ordering::Release => self.0.xchg(value, Release),
-                    _ => self.0.xchg(value, Full),
-                }
-            }
-
-            /// Adds, wrapping; returns the old value.
-            #[inline(always)]
-            pub fn fetch_add(&self, value: $int, order: Ordering) -> $int {
-                match order {
-                    Ordering::Relaxed => self.0.fetch_add(value, Relaxed),
-                    Ordering::Acquire => self.0.fetch_add(value, Acquire),
-                    Ordering::Release => self.0.fetch_add(value, Release),
-                    _ => self.0.fetch_add(value, Full),
-                }
-            }
-
-            /// Subtracts, wrapping; returns the old value.
-            #[inline(always)]
-            pub fn fetch_sub(&self, value: $int, order: Ordering) -> $int {
-                self.fetch_add(value.wrapping_neg(), order)
-            }
-
-            atomic_int!(@bits fetch_or, "Sets the bits of `value`; returns the old value.",
-                $int, $signed, $prefix);
-            atomic_int!(@bits fetch_and, "Keeps only the bits of `value`; returns the old value.",
-                $int, $signed, $prefix);
-
-            /// Replaces the value by `new` if it is `current`.
-            ///
-            /// Returns the value found: `Ok` when it was replaced. `failure` orders the load of a
-            /// comparison that failed.
-            #[inline(always)]
-            pub fn compare_exchange(
-                &self,
-                current: $int,
-                new: $int,
-                success: Ordering,
-                failure: Ordering,
-            ) -> Result<$int, $int> {
-                let found = match success {
-                    Ordering::Relaxed => self.0.cmpxchg(current, new, Relaxed),
-                    Ordering::Acquire => self.0.cmpxchg(current, new, Acquire),
-                    Ordering::Release => self.0.cmpxchg(current, new, Release),
-                    _ => self.0.cmpxchg(current, new, Full),
-                };
-                // A failed comparison orders nothing in the kernel's model.
-                if found.is_err() && failure != Ordering::Relaxed {
-                    fence(failure);
-                }
-                found
-            }
-        }
-
-        impl Default for $name {
-            fn default() -> Self {
-                Self::new(0)
-            }
-        }
-
-        impl core::fmt::Debug for $name {
-            fn fmt(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
-                core::fmt::Debug::fmt(&self.load(Ordering::Relaxed), f)
-            }
-        }
-    };
-    // What the kernel crate has no method for; the kernel itself does.
-    (@bits $op:ident, $doc:literal, $int:ty, $signed:ty, $prefix:ident) => {
+/// What the kernel crate has no method for; the kernel itself does.
+macro_rules! bits {
+    ($op:ident, $doc:literal) => {
         paste! {
             #[doc = $doc]
             #[inline(always)]
-            pub fn $op(&self, value: $int, order: Ordering) -> $int {
+            pub fn $op(&self, value: u64, order: Ordering) -> u64 {
                 // CAST: Only the sign differs, and these operations do not look at it.
-                let (value, ptr) = (value as $signed, self.0.as_ptr().cast());
+                let (value, ptr) = (value as i64, self.0.as_ptr().cast());
                 // SAFETY: `ptr` is valid and aligned while `self` is borrowed. `Atomic` is in
                 // memory what the C type is that the kernel crate passes it to C as, and every
                 // bit pattern is a value of it.
                 let old = unsafe {
                     match order {
-                        Ordering::Relaxed => bindings::[<$prefix _ $op _relaxed>](value, ptr),
-                        Ordering::Acquire => bindings::[<$prefix _ $op _acquire>](value, ptr),
-                        Ordering::Release => bindings::[<$prefix _ $op _release>](value, ptr),
-                        _ => bindings::[<$prefix _ $op>](value, ptr),
+                        Ordering::Relaxed => bindings::[<atomic64 _ $op _relaxed>](value, ptr),
+                        Ordering::Acquire => bindings::[<atomic64 _ $op _acquire>](value, ptr),
+                        Ordering::Release => bindings::[<atomic64 _ $op _release>](value, ptr),
+                        _ => bindings::[<atomic64 _ $op>](value, ptr),
                     }
                 };
-                old as $int
+                old as u64
             }
         }
     };
 }
 
-atomic_int! {
-    /// A 64-bit integer (`atomic64_t`) that several contexts may change at once.
-    AtomicU64, u64, i64, atomic64
-}
-
-atomic_int! {
-    /// A 32-bit integer (`atomic_t`) that several contexts may change at once.
-    AtomicU32, u32, i32, atomic
-}
-
-/// A truth value that several contexts may change at once.
-///
-/// A whole word underneath: not every machine has read-modify-write operations on bytes.
-#[derive(Default)]
+/// A 64-bit integer (`atomic64_t`) that several contexts may change at once.
 #[repr(transparent)]
-pub struct AtomicBool(AtomicU32);
+pub struct AtomicU64(Atomic<u64>);
 
-impl AtomicBool {
+impl AtomicU64 {
     /// An atomic with the value `value`.
-    pub const fn new(value: bool) -> Self {
-        Self(AtomicU32::new(value as u32))
+    pub const fn new(value: u64) -> Self {
+        Self(Atomic::new(value))
+    }
+
+    /// `READ_ONCE`.
+    #[inline(always)]
+    fn read_once(&self) -> u64 {
+        if cfg!(CONFIG_X86_64) {
+            // A call of the helper costs more than the load.
+            // SAFETY: `as_ptr` is valid and aligned. All concurrent accesses are atomic,
+            // as they all go through `self.0`, and on x86-64 an aligned volatile access of
+            // this size is one, as the kernel's `READ_ONCE` relies on.
+            unsafe { self.0.as_ptr().read_volatile() }
+        } else {
+            self.0.load(Relaxed)
+        }
+    }
+
+    /// `WRITE_ONCE`.
+    #[inline(always)]
+    fn write_once(&self, value: u64) {
+        if cfg!(CONFIG_X86_64) {
+            // SAFETY: As in `read_once`, with `WRITE_ONCE`.
+            unsafe { self.0.as_ptr().write_volatile(value) }
+        } else {
+            self.0.store(value, Relaxed)
+        }
     }
 
     /// Reads the value.
     #[inline(always)]
-    pub fn load(&self, order: Ordering) -> bool {
-        self.0.load(order) != 0
+    pub fn load(&self, order: Ordering) -> u64 {
+        match order {
+            Ordering::Relaxed => self.read_once(),
+            Ordering::Acquire if cfg!(CONFIG_X86_64) => {
+                let value = self.read_once();
+                barrier();
+                value
+            }
+            Ordering::Acquire => self.0.load(Acquire),
+            _ => {
+                smp_mb(Full);
+                let value = self.read_once();
+                smp_mb(Full);
+                value
+            }
+        }
     }
 
     /// Replaces the value.
     #[inline(always)]
-    pub fn store(&self, value: bool, order: Ordering) {
-        self.0.store(value.into(), order)
+    pub fn store(&self, value: u64, order: Ordering) {
+        match order {
+            Ordering::Relaxed => self.write_once(value),
+            Ordering::Release if cfg!(CONFIG_X86_64) => {
+                barrier();
+                self.write_once(value);
+            }
+            Ordering::Release => self.0.store(value, Release),
+            _ => {
+                smp_mb(Full);
+                self.write_once(value);
+                smp_mb(Full);
+            }
+        }
     }
 
     /// Replaces the value and returns the old one.
     #[inline(always)]
-    pub fn swap(&self, value: bool, order: Ordering) -> bool {
-        self.0.swap(value.into(), order) != 0
+    pub fn swap(&self, value: u64, order: Ordering) -> u64 {
+        match order {
+            Ordering::Relaxed => self.0.xchg(value, Relaxed),
+            Ordering::Acquire => self.0.xchg(value, Acquire),
+            Ordering::Release => self.0.xchg(value, Release),
+            _ => self.0.xchg(value, Full),
+        }
     }
 
-    /// Becomes true if `value` is; returns the old value.
+    /// Adds, wrapping; returns the old value.
     #[inline(always)]
-    pub fn fetch_or(&self, value: bool, order: Ordering) -> bool {
-        self.0.fetch_or(value.into(), order) != 0
+    pub fn fetch_add(&self, value: u64, order: Ordering) -> u64 {
+        match order {
+            Ordering::Relaxed => self.0.fetch_add(value, Relaxed),
+            Ordering::Acquire => self.0.fetch_add(value, Acquire),
+            Ordering::Release => self.0.fetch_add(value, Release),
+            _ => self.0.fetch_add(value, Full),
+        }
     }
 
-    /// Becomes false unless `value` is true; returns the old value.
+    /// Subtracts, wrapping; returns the old value.
     #[inline(always)]
-    pub fn fetch_and(&self, value: bool, order: Ordering) -> bool {
-        self.0.fetch_and(value.into(), order) != 0
+    pub fn fetch_sub(&self, value: u64, order: Ordering) -> u64 {
+        self.fetch_add(value.wrapping_neg(), order)
     }
 
-    /// Replaces the value by `new` if it is `current`; returns the value found.
+    bits!(fetch_or, "Sets the bits of `value`; returns the old value.");
+    bits!(
+        fetch_and,
+        "Keeps only the bits of `value`; returns the old value."
+    );
+
+    /// Replaces the value by `new` if it is `current`.
+    ///
+    /// Returns the value found: `Ok` when it was replaced. `failure` orders the load of a
+    /// comparison that failed.
     #[inline(always)]
     pub fn compare_exchange(
         &self,
-        current: bool,
-        new: bool,
+        current: u64,
+        new: u64,
         success: Ordering,
         failure: Ordering,
-    ) -> Result<bool, bool> {
-        self.0
-            .compare_exchange(current.into(), new.into(), success, failure)
-            .map(|found| found != 0)
-            .map_err(|found| found != 0)
+    ) -> Result<u64, u64> {
+        let found = match success {
+            Ordering::Relaxed => self.0.cmpxchg(current, new, Relaxed),
+            Ordering::Acquire => self.0.cmpxchg(current, new, Acquire),
+            Ordering::Release => self.0.cmpxchg(current, new, Release),
+            _ => self.0.cmpxchg(current, new, Full),
+        };
+        // A failed comparison orders nothing in the kernel's model.
+        if found.is_err() && failure != Ordering::Relaxed {
+            smp_mb(Full);
+        }
+        found
     }
 }
 
-impl core::fmt::Debug for AtomicBool {
+impl Default for AtomicU64 {
+    fn default() -> Self {
+        Self::new(0)
+    }
+}
+
+impl core::fmt::Debug for AtomicU64 {
     fn fmt(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
         core::fmt::Debug::fmt(&self.load(Ordering::Relaxed), f)
     }

@@ -94,53 +94,58 @@ pub struct EndBio<'b, Io: PerBio> {
 /// A bio whose I/O is done, and whose answer the target holds back.
 pub struct DoneBio<Io: PerBio>(ManuallyDrop<RawBio<Io>>);
 
-/// Questions that may be asked in every state.
-macro_rules! accessors {
-    ($raw:tt) => {
+/// What may be asked of a bio that device-mapper has just given.
+macro_rules! request {
+    () => {
         /// What it asks for.
         pub fn op(&self) -> Op {
-            self.$raw.op()
-        }
-
-        /// Whether it may be completed only when its data is durable.
-        pub fn is_fua(&self) -> bool {
-            self.$raw.has_flag(bindings::REQ_FUA)
-        }
-
-        /// Whether it must be written as a whole or not at all.
-        pub fn is_atomic(&self) -> bool {
-            self.$raw.has_flag(bindings::REQ_ATOMIC)
-        }
-
-        /// Whether its submitter must not be made to wait.
-        pub fn is_nowait(&self) -> bool {
-            self.$raw.has_flag(bindings::REQ_NOWAIT)
+            self.raw.op()
         }
 
         /// First sector, relative to the target's start; the same in every state.
         pub fn sector(&self) -> u64 {
-            self.$raw.header().sector()
+            self.raw.header().sector()
         }
 
         /// Number of sectors; the same in every state once it is accepted.
         pub fn sectors(&self) -> u32 {
-            self.$raw.header().sectors()
-        }
-
-        /// The target's data for this bio.
-        pub fn io(&self) -> &Io {
-            &self.$raw.header().io
+            self.raw.header().sectors()
         }
 
         /// The target's data for this bio.
         pub fn io_mut(&mut self) -> &mut Io {
-            &mut self.$raw.header_mut().io
+            &mut self.raw.header_mut().io
+        }
+    };
+}
+
+/// The target's data for a bio that is its own.
+macro_rules! own_data {
+    () => {
+        /// The target's data for this bio.
+        pub fn io(&self) -> &Io {
+            &self.0.header().io
+        }
+
+        /// The target's data for this bio.
+        pub fn io_mut(&mut self) -> &mut Io {
+            &mut self.0.header_mut().io
         }
     };
 }
 
 impl<'b, Io: PerBio> MapBio<'b, Io> {
-    accessors!(raw);
+    request!();
+
+    /// Whether it may be completed only when its data is durable.
+    pub fn is_fua(&self) -> bool {
+        self.raw.has_flag(bindings::REQ_FUA)
+    }
+
+    /// Whether it must be written as a whole or not at all.
+    pub fn is_atomic(&self) -> bool {
+        self.raw.has_flag(bindings::REQ_ATOMIC)
+    }
 
     /// Wraps the bio of one call of `map`.
     pub(super) fn new(raw: RawBio<Io>) -> Self {
@@ -204,12 +209,6 @@ impl<'b, Io: PerBio> MapBio<'b, Io> {
         Verdict::new(bindings::DM_MAPIO_KILL)
     }
 
-    /// Pushes it back to device-mapper; an I/O error unless that suspends without flush.
-    pub fn requeue(self) -> Verdict<'b> {
-        self.raw.give_back();
-        Verdict::new(bindings::DM_MAPIO_REQUEUE)
-    }
-
     /// Takes it over: it may be submitted or completed at once, also before `map` returns.
     pub fn defer(self) -> (Bio<Io>, Verdict<'b>) {
         // A poller finds nothing to poll while the bio is ours, and who submits it later is not the
@@ -225,7 +224,7 @@ impl<'b, Io: PerBio> MapBio<'b, Io> {
 }
 
 impl<Io: PerBio> Bio<Io> {
-    accessors!(0);
+    own_data!();
 
     fn into_raw(self) -> RawBio<Io> {
         let mut this = ManuallyDrop::new(self);
@@ -238,19 +237,6 @@ impl<Io: PerBio> Bio<Io> {
     /// Process context; may sleep. A device of another table line is refused: an I/O error.
     pub fn submit_to(self, dev: &Device, sector: u64) {
         if !dev.handle().belongs_to(self.0.header().ti()) {
-            return self.complete(Status::IOERR);
-        }
-        let raw = self.into_raw();
-        raw.aim(dev.bdev(), sector);
-        raw.submit();
-    }
-
-    /// Sends a read to `dev`, starting at `sector` there. Anything but a read ends with an I/O
-    /// error.
-    ///
-    /// Process context; may sleep.
-    pub fn submit_read_to(self, dev: &ReadOnlyDevice, sector: u64) {
-        if self.op() != Op::Read || !dev.handle().belongs_to(self.0.header().ti()) {
             return self.complete(Status::IOERR);
         }
         let raw = self.into_raw();
@@ -272,7 +258,7 @@ impl<Io: PerBio> Drop for Bio<Io> {
 }
 
 impl<'b, Io: PerBio> EndBio<'b, Io> {
-    accessors!(raw);
+    request!();
 
     /// Wraps the bio of one call of `end_io`.
     pub(super) fn new(raw: RawBio<Io>) -> Self {
@@ -303,7 +289,7 @@ impl<'b, Io: PerBio> EndBio<'b, Io> {
 }
 
 impl<Io: PerBio> DoneBio<Io> {
-    accessors!(0);
+    own_data!();
 
     fn into_raw(self) -> RawBio<Io> {
         let mut this = ManuallyDrop::new(self);

@@ -16,11 +16,6 @@ use super::{bindings, dm_err, events::MappedName, line_ref::LineRef};
 pub struct DevT(bindings::dev_t);
 
 impl DevT {
-    /// The number as the kernel keeps it (major above minor).
-    pub fn raw(self) -> u32 {
-        self.0
-    }
-
     /// The major number.
     pub fn major(self) -> u32 {
         // SAFETY: a pure function of its argument.
@@ -187,12 +182,6 @@ pub trait BlockDevice: Sealed {
         unsafe { bindings::rust_dm_bdev_logical_block_size(raw(self)) }
     }
 
-    /// Physical block size in bytes.
-    fn physical_block_size(&self) -> u32 {
-        // SAFETY: by `Handle`'s invariants the block device is open.
-        unsafe { bindings::rust_dm_bdev_physical_block_size(raw(self)) }
-    }
-
     /// Whether the device is zoned.
     fn is_zoned(&self) -> bool {
         // SAFETY: by `Handle`'s invariants the block device is open.
@@ -232,18 +221,6 @@ pub trait BlockDevice: Sealed {
     fn max_discard_sectors(&self) -> u32 {
         // SAFETY: by `Handle`'s invariants the block device is open.
         unsafe { bindings::rust_dm_bdev_max_discard_sectors(raw(self)) }
-    }
-
-    /// Granularity of discards in bytes.
-    fn discard_granularity(&self) -> u32 {
-        // SAFETY: by `Handle`'s invariants the block device is open.
-        unsafe { bindings::rust_dm_bdev_discard_granularity(raw(self)) }
-    }
-
-    /// Largest write of zeroes in sectors; 0: not supported.
-    fn max_write_zeroes_sectors(&self) -> u32 {
-        // SAFETY: by `Handle`'s invariants the block device is open.
-        unsafe { bindings::rust_dm_bdev_write_zeroes_sectors(raw(self)) }
     }
 }
 

@@ -231,10 +231,8 @@ pub trait IoDone: Send + Sync + Sized + 'static {
     fn io_done(this: &Ref<Self>, cookie: u64, result: Result, buf: Option<BlockBuf>);
 }
 
-/// A request that was not submitted.
+/// A request that was not submitted: every slot is in use, or the buffer has no such part.
 pub struct Refused {
-    /// `EBUSY`: every slot is in use. `EINVAL`: the buffer has no such part.
-    pub error: Error,
     /// The buffer, as it was given.
     pub buf: BlockBuf,
 }
@@ -284,7 +282,7 @@ impl<T: IoDone> AsyncIo<T> {
         durability: Durability,
     ) -> Result<(), Refused> {
         if !span.fits(&buf) {
-            return Err(Refused { error: EINVAL, buf });
+            return Err(Refused { buf });
         }
         let memory = buf.memory(span.first);
         let opf = durability.write_flags();
@@ -299,7 +297,7 @@ impl<T: IoDone> AsyncIo<T> {
         let refused = unsafe { self.begin(request, opf, dev, sector, span.sectors, memory) };
         match refused {
             Ok(()) => Ok(()),
-            Err((error, Some(buf))) => Err(Refused { error, buf }),
+            Err((_, Some(buf))) => Err(Refused { buf }),
             // Does not happen: the buffer was put there above and only `done` takes it.
             Err((_, None)) => Ok(()),
         }
@@ -320,11 +318,6 @@ impl<T: IoDone> AsyncIo<T> {
         // SAFETY: No sectors, so the memory is not looked at.
         unsafe { self.begin(request, WRITE | SYNC | PREFLUSH, dev, 0, 0, NO_MEMORY) }
             .map_err(|(error, _)| error)
-    }
-
-    /// How many requests are in flight. Any context.
-    pub fn in_flight(&self) -> usize {
-        self.slots.in_flight()
     }
 
     /// Sleeps until none is in flight. The last `io_done` may still be running. Not from `io_done`.

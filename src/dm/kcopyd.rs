@@ -46,12 +46,7 @@ pub struct CopyResult {
     pub write_error: bool,
 }
 
-impl CopyResult {
-    /// Whether all of it was written.
-    pub fn is_ok(self) -> bool {
-        !self.read_error && !self.write_error
-    }
-}
+impl CopyResult {}
 
 /// State that is told when a copy is done.
 pub trait CopyDone: Send + Sync + Sized + 'static {
@@ -150,11 +145,6 @@ impl<T: CopyDone> Kcopyd<T> {
             )
         };
         Ok(())
-    }
-
-    /// How many copies are in flight. Any context.
-    pub fn in_flight(&self) -> usize {
-        self.slots.in_flight()
     }
 
     /// Sleeps until none is in flight. The last `copy_done` may still be running. Not from `copy_done`.

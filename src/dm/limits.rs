@@ -14,23 +14,6 @@ use super::{
 #[repr(transparent)]
 pub struct Limits(Opaque<bindings::queue_limits>);
 
-/// One getter and one setter for each limit.
-macro_rules! limits {
-    ($($(#[$doc:meta])* $get:ident, $set:ident, $field:ident;)*) => {
-        $(
-            $(#[$doc])*
-            pub fn $get(&self) -> u32 {
-                self.get().$field
-            }
-
-            $(#[$doc])*
-            pub fn $set(&mut self, value: u32) {
-                self.get_mut().$field = value;
-            }
-        )*
-    };
-}
-
 impl Limits {
     /// The limits that device-mapper passes to `io_hints`.
     ///
@@ -52,39 +35,24 @@ impl Limits {
         unsafe { &mut *self.0.get() }
     }
 
-    limits! {
-        /// Logical block size in bytes.
-        logical_block_size, set_logical_block_size, logical_block_size;
-        /// Physical block size in bytes.
-        physical_block_size, set_physical_block_size, physical_block_size;
-        /// Smallest preferred I/O in bytes.
-        io_min, set_io_min, io_min;
-        /// Preferred I/O in bytes; 0: none.
-        io_opt, set_io_opt, io_opt;
-        /// Granularity of discards in bytes.
-        discard_granularity, set_discard_granularity, discard_granularity;
-        /// Offset of the first discardable unit in bytes.
-        discard_alignment, set_discard_alignment, discard_alignment;
-        /// Largest discard in sectors, as the administrator may lower it.
-        max_discard_sectors, set_max_discard_sectors, max_discard_sectors;
-        /// Largest discard in sectors that the device takes.
-        max_hw_discard_sectors, set_max_hw_discard_sectors, max_hw_discard_sectors;
-        /// Largest write of zeroes in sectors.
-        max_write_zeroes_sectors, set_max_write_zeroes_sectors, max_write_zeroes_sectors;
-        /// Largest secure erase in sectors.
-        max_secure_erase_sectors, set_max_secure_erase_sectors, max_secure_erase_sectors;
-        /// Largest I/O in sectors that the device takes.
-        max_hw_sectors, set_max_hw_sectors, max_hw_sectors;
-        /// Mask that the address of a buffer must not touch.
-        dma_alignment, set_dma_alignment, dma_alignment;
-        /// Largest atomic write in bytes.
-        atomic_max, set_atomic_max, atomic_write_hw_max;
-        /// Largest naturally aligned atomic write in bytes.
-        atomic_unit_max, set_atomic_unit_max, atomic_write_hw_unit_max;
-        /// Smallest atomic write in bytes.
-        atomic_unit_min, set_atomic_unit_min, atomic_write_hw_unit_min;
-        /// Boundary in bytes that an atomic write must not cross; 0: none.
-        atomic_boundary, set_atomic_boundary, atomic_write_hw_boundary;
+    /// Logical block size in bytes.
+    pub fn logical_block_size(&self) -> u32 {
+        self.get().logical_block_size
+    }
+
+    /// Granularity of discards in bytes.
+    pub fn set_discard_granularity(&mut self, bytes: u32) {
+        self.get_mut().discard_granularity = bytes;
+    }
+
+    /// Largest discard in sectors, as the administrator may lower it.
+    pub fn set_max_discard_sectors(&mut self, sectors: u32) {
+        self.get_mut().max_discard_sectors = sectors;
+    }
+
+    /// Largest discard in sectors that the device takes.
+    pub fn set_max_hw_discard_sectors(&mut self, sectors: u32) {
+        self.get_mut().max_hw_discard_sectors = sectors;
     }
 
     /// Refuses atomic writes.

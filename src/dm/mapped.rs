@@ -8,10 +8,7 @@
 
 use super::{bindings, line_ref::LineRef};
 use core::ptr::NonNull;
-use kernel::{
-    prelude::*,
-    time::{delay::fsleep, Delta},
-};
+use kernel::time::{delay::fsleep, Delta};
 
 /// How often pages are dropped, if some are in use.
 const ROUNDS: u32 = 10;

@@ -54,9 +54,9 @@ pub mod wakeup;
 pub mod xxhash;
 
 pub use args::{word_bytes, word_text, Args};
-pub use bio::{Bio, CannotSplit, DoneBio, EndBio, EndVerdict, MapBio, Verdict};
+pub use bio::{Bio, DoneBio, EndBio, EndVerdict, MapBio, Verdict};
 pub use bio_list::BioList;
-pub use device::{BlockDevice, DevT, Device, Disks, ReadOnlyDevice};
+pub use device::{BlockDevice, Device, Disks, ReadOnlyDevice};
 pub use events::{Events, MappedName, TableId};
 pub use interruptible::lock_interruptible;
 pub use limits::{DeviceVisitor, Limits};
@@ -67,7 +67,6 @@ pub(crate) use log::{
 };
 pub use mapped::{Cached, MappedDisk};
 pub use op::Op;
-pub use raw_bio::PerBio;
 pub use registration::Registration;
 pub use setup::Setup;
 pub use status::Status;

@@ -131,7 +131,7 @@ impl Cpu {
     }
 }
 
-/// Creates an initialiser of a [`Job`]: `new_job!(queue, run)`, with `queue: Arc<Queue>` and
+/// Creates an initialiser of a `Job`: `new_job!(queue, run)`, with `queue: Arc<Queue>` and
 /// `run: fn(Ref<T>)`, or `new_job!(queue, run, cpu)`, with `cpu: Cpu`.
 #[macro_export]
 macro_rules! new_job {

@@ -10,13 +10,6 @@ pub fn bytes(out: &mut [u8]) {
     unsafe { bindings::get_random_bytes(out.as_mut_ptr().cast(), out.len()) };
 }
 
-/// A random number. Any context.
-pub fn u64() -> u64 {
-    let mut raw = [0; 8];
-    bytes(&mut raw);
-    u64::from_ne_bytes(raw)
-}
-
 /// A random UUID (version 4, RFC 9562), in the order in which it is printed.
 pub fn uuid() -> [u8; 16] {
     let mut id = [0; 16];

@@ -97,21 +97,10 @@ impl<'a> Setup<'a> {
         unsafe { self.ti.as_mut() }
     }
 
-    /// First sector of the line in the mapped device.
-    pub fn begin(&self) -> u64 {
-        // SAFETY: `ctr` is running; nobody writes these fields.
-        unsafe { (*self.ti.as_ptr()).begin }
-    }
-
     /// Length of the line in sectors.
     pub fn len(&self) -> u64 {
         // SAFETY: `ctr` is running; nobody writes these fields.
         unsafe { (*self.ti.as_ptr()).len }
-    }
-
-    /// Always false: device-mapper refuses empty lines.
-    pub fn is_empty(&self) -> bool {
-        self.len() == 0
     }
 
     /// Says why the construction fails.
@@ -199,8 +188,6 @@ impl<'a> Setup<'a> {
         set_discards, num_discard_bios;
         /// Whether the target takes writes of zeroes.
         set_write_zeroes, num_write_zeroes_bios;
-        /// Whether the target takes secure erase.
-        set_secure_erase, num_secure_erase_bios;
     }
 
     /// Whether the target wants flushes whatever its devices support. With flush bios, the mapped

@@ -131,11 +131,6 @@ impl<P: Send> Slots<P> {
         (state.payload.take(), claim)
     }
 
-    /// How many slots are claimed. Any context.
-    pub(super) fn in_flight(&self) -> usize {
-        (*self.free.lock() ^ self.all).count_ones() as usize
-    }
-
     /// Sleeps until no slot is claimed.
     pub(super) fn wait_idle(&self) {
         let mut free = self.free.lock();

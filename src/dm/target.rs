@@ -27,12 +27,6 @@ pub struct Features(u32);
 impl Features {
     /// Nothing special.
     pub const NONE: Self = Self(0);
-    /// Must be the only line of its table.
-    pub const SINGLETON: Self = Self(bindings::DM_TARGET_SINGLETON);
-    /// May not be in a read-only table.
-    pub const ALWAYS_WRITEABLE: Self = Self(bindings::DM_TARGET_ALWAYS_WRITEABLE);
-    /// Its device may never have tables with other targets.
-    pub const IMMUTABLE: Self = Self(bindings::DM_TARGET_IMMUTABLE);
     /// `map` does not block.
     pub const NOWAIT: Self = Self(bindings::DM_TARGET_NOWAIT);
     /// Takes atomic writes.

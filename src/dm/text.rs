@@ -46,19 +46,9 @@ impl TextBuf<'_> {
         })
     }
 
-    /// Bytes of text written so far.
-    pub fn len(&self) -> usize {
-        self.length
-    }
-
     /// Whether nothing was written yet.
     pub fn is_empty(&self) -> bool {
         self.length == 0
-    }
-
-    /// Whether some text did not fit.
-    pub fn is_truncated(&self) -> bool {
-        self.truncated
     }
 }
 

@@ -12,7 +12,7 @@ use kernel::types::Opaque;
 
 use super::bindings;
 
-/// Creates an initialiser of a [`Wakeup`].
+/// Creates an initialiser of a `Wakeup`.
 #[macro_export]
 macro_rules! new_wakeup {
     () => {
