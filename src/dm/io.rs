@@ -226,8 +226,7 @@ pub trait IoDone: Send + Sync + Sized + 'static {
     ///
     /// Runs where the device completes: in a hard interrupt, a softirq, a worker, or inside the very
     /// call that submitted it. So: no sleeping, only locks that disable interrupts and that no caller
-    /// of [`AsyncIo`] holds; keep the buffer for later rather than drop it. `result` is as for
-    /// [`IoClient`].
+    /// of [`AsyncIo`] holds; keep the buffer for later rather than drop it. `result`: as for [`IoClient`].
     fn io_done(this: &Ref<Self>, cookie: u64, result: Result, buf: Option<BlockBuf>);
 }
 

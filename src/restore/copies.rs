@@ -19,7 +19,10 @@ use crate::dm::{
     shared::Ref,
     MappedName,
 };
-use crate::engine::copy::jobs::{Copy, CopyResult, BACKGROUND_JOBS, URGENT_JOBS};
+use crate::engine::copy::job::Copy;
+use crate::engine::copy::job::CopyResult;
+use crate::engine::copy::job::BACKGROUND_JOBS;
+use crate::engine::copy::job::URGENT_JOBS;
 use kernel::{new_spinlock, prelude::*, sync::SpinLock};
 
 const THREADS: usize = 2;

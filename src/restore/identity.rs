@@ -15,11 +15,7 @@ use crate::dm::{
     BlockDevice, MappedName,
 };
 use crate::engine::{
-    format::{
-        samples::{Item, Samples},
-        superblock::Superblock,
-        Refusal,
-    },
+    format::{items::Item, samples::Samples, superblock::Superblock, Refusal},
     identity::devices::{Accepted, Differences, Exchange, Recorded},
     maps::{Mode, Role},
     words::settings::Features,

@@ -10,7 +10,7 @@ use crate::dm::{
 };
 use crate::engine::{
     base::run::Run,
-    copy::jobs::CopyResult,
+    copy::job::CopyResult,
     maps::{Mode, Role},
     record::attempts,
     record::metadata_mode::MetadataMode,

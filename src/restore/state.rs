@@ -29,8 +29,10 @@ use crate::dm::{
     Bio, BioList, BlockDevice, DoneBio, Events, LogLimit, MappedDisk, MappedName, TableId,
 };
 use crate::engine::{
-    copy::jobs::{CopyResult, BACKGROUND_JOBS, URGENT_JOBS},
-    format::{layout::Layout, samples::END_SECTORS, BLOCK_SECTORS},
+    copy::job::CopyResult,
+    copy::job::BACKGROUND_JOBS,
+    copy::job::URGENT_JOBS,
+    format::{items::END_SECTORS, layout::Layout, BLOCK_SECTORS},
     identity::identical::PIECE,
     machine::Engine,
     record::checkpoint::Checkpoint,

@@ -22,7 +22,7 @@ use crate::dm::{
 use crate::engine::{
     base::run::Run,
     copy::choose::{Background, CopyOutcome},
-    copy::jobs::CopyResult,
+    copy::job::CopyResult,
     format::BLOCK_SECTORS,
     record::checkpoint::{Checkpoint, Purpose},
     record::commit::Commit,

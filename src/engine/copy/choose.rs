@@ -4,7 +4,10 @@
 
 use crate::engine::base::run::Run;
 use crate::engine::base::storage::Storage;
-use crate::engine::copy::jobs::{Copy, CopyResult, Next, BACKGROUND_JOBS};
+use crate::engine::copy::job::Copy;
+use crate::engine::copy::job::CopyResult;
+use crate::engine::copy::job::Next;
+use crate::engine::copy::job::BACKGROUND_JOBS;
 use crate::engine::format::BLOCK_SECTORS;
 use crate::engine::machine::Engine;
 use crate::engine::maps::{Mode, Role};

@@ -5,5 +5,6 @@
 pub mod choose;
 pub mod host_latency;
 pub mod hot_reads;
+pub mod job;
 pub mod jobs;
 pub mod pace;

@@ -5,6 +5,7 @@
 
 pub mod bytes;
 pub mod event;
+pub mod items;
 pub mod journal;
 pub mod layout;
 pub mod mapblock;

@@ -6,7 +6,8 @@
 //! written whole or not at all. So a bad one is damage, never a crash.
 
 use super::bytes::{self, get_u32, get_u64, put_u32, put_u64};
-use super::samples::{Samples, Unstable};
+use super::items::Unstable;
+use super::samples::Samples;
 use super::{Block, Refusal, BLOCK};
 use crate::engine::base::checksum::crc32c;
 use crate::engine::base::geometry::Geometry;

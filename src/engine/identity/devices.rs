@@ -10,9 +10,14 @@
 
 use crate::engine::base::run::Run;
 use crate::engine::base::storage::Storage;
-use crate::engine::format::samples::{
-    sectors_of, Item, Places, Samples, Unstable, Wanted, ENDS, PLACES,
-};
+use crate::engine::format::items::sectors_of;
+use crate::engine::format::items::Item;
+use crate::engine::format::items::Places;
+use crate::engine::format::items::Unstable;
+use crate::engine::format::items::Wanted;
+use crate::engine::format::items::ENDS;
+use crate::engine::format::items::PLACES;
+use crate::engine::format::samples::Samples;
 use crate::engine::format::superblock::Superblock;
 use crate::engine::format::table::Entry;
 use crate::engine::format::{Refusal, BLOCK_SECTORS};

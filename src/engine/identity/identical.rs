@@ -7,7 +7,8 @@
 use crate::engine::base::atomics::AtomicU64;
 use crate::engine::base::geometry::Geometry;
 use crate::engine::base::run::Run;
-use crate::engine::format::samples::{Item, SPREAD};
+use crate::engine::format::items::Item;
+use crate::engine::format::items::SPREAD;
 use crate::engine::maps::bitmap::{Bitmap, WORD_BITS};
 use crate::engine::maps::{Maps, Role};
 use core::ops::Deref;

@@ -11,7 +11,12 @@
 
 use crate::engine::base::atomics::{AtomicU64, Ordering};
 use crate::engine::base::run::Run;
-use crate::engine::format::samples::{sectors_of, Item, Places, Unstable, ENDS, PLACES};
+use crate::engine::format::items::sectors_of;
+use crate::engine::format::items::Item;
+use crate::engine::format::items::Places;
+use crate::engine::format::items::Unstable;
+use crate::engine::format::items::ENDS;
+use crate::engine::format::items::PLACES;
 use crate::engine::format::BLOCK_SECTORS;
 
 /// Blocks that are remembered, and what is not stable.

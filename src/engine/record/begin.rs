@@ -4,7 +4,9 @@
 //! so one checkpoint says it all. How a restore ends is in [`journal`](crate::engine::record::journal).
 
 use crate::engine::base::storage::Storage;
-use crate::engine::format::samples::{Places, Samples, Unstable};
+use crate::engine::format::items::Places;
+use crate::engine::format::items::Unstable;
+use crate::engine::format::samples::Samples;
 use crate::engine::format::table::Entry;
 use crate::engine::machine::Engine;
 use crate::engine::maps::{Mode, Role, State};

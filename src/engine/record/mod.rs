@@ -7,7 +7,7 @@
 //! | how do first touches become durable? | [`first_touches`], [`premark`], [`commit_delay`] |
 //! | and what was copied or overwritten? | [`clears`] |
 //! | what goes into the journal? | [`commit`], [`journal`] |
-//! | how does the ring become free again? | [`checkpoint`] |
+//! | how does the ring become free again? | [`checkpoint`], `checkpoint_blocks` |
 //! | what if the metadata device fails? | [`retry`], [`attempts`], [`metadata_mode`] |
 //! | how is it read back? | [`load`], [`awake`] behind a hibernation |
 //! | how does a restore begin? | [`begin`] |
@@ -16,6 +16,7 @@ pub mod attempts;
 pub mod awake;
 pub mod begin;
 pub mod checkpoint;
+mod checkpoint_blocks;
 pub mod clears;
 pub mod commit;
 pub mod commit_delay;

@@ -8,7 +8,7 @@
 use crate::engine::base::atomics::AtomicU64;
 use crate::engine::base::run::Run;
 use crate::engine::base::storage::Storage;
-use crate::engine::copy::jobs::Copy;
+use crate::engine::copy::job::Copy;
 use crate::engine::machine::Engine;
 use crate::engine::maps::bitmap::Bitmap;
 use crate::engine::maps::{Mode, Role, View};

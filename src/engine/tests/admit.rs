@@ -3,7 +3,7 @@
 //! Requests that wait for a copy and overwrite beside it.
 
 use super::*;
-use crate::engine::copy::jobs::CopyResult;
+use crate::engine::copy::job::CopyResult;
 use crate::engine::format::event::Event;
 use crate::engine::restoring::{Device, EXTENT};
 

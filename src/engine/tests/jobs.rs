@@ -5,6 +5,8 @@
 use super::*;
 use crate::engine::base::storage::Heap;
 
+const SECOND: u64 = 1_000_000_000;
+
 const OK: CopyResult = CopyResult {
     read_error: false,
     write_error: false,

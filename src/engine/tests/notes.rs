@@ -5,7 +5,7 @@
 use super::*;
 use crate::engine::base::run::Run;
 use crate::engine::copy::choose::Background;
-use crate::engine::copy::jobs::CopyResult;
+use crate::engine::copy::job::CopyResult;
 use crate::engine::record::clears::Cause;
 use crate::engine::record::metadata_mode::MetadataMode;
 use crate::engine::restoring::Device;

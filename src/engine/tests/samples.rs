@@ -2,7 +2,9 @@
 
 //! Where samples lie, and what they tell apart.
 
+use super::super::items::{Wanted, END_SECTORS};
 use super::*;
+use crate::engine::base::run::Run;
 
 #[test]
 fn samples_lie_on_the_device_and_reach_its_end() {

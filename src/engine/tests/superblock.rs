@@ -3,7 +3,9 @@
 //! Superblocks: round trip, damage, and the choice between the two.
 
 use super::*;
-use crate::engine::format::samples::{Item, Places, Wanted};
+use crate::engine::format::items::Item;
+use crate::engine::format::items::Places;
+use crate::engine::format::items::Wanted;
 use crate::engine::format::BLOCK;
 use proptest::prelude::*;
 

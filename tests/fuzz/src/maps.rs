@@ -6,7 +6,8 @@
 use crate::image::unloaded;
 use arbitrary::{Arbitrary, Result, Unstructured};
 use dm_restore_engine::base::geometry::Geometry;
-use dm_restore_engine::format::samples::{Samples, Unstable};
+use dm_restore_engine::format::items::Unstable;
+use dm_restore_engine::format::samples::Samples;
 use dm_restore_engine::format::superblock::Superblock;
 use dm_restore_engine::format::{bytes, mapblock, table, Block, Refusal, BLOCK};
 use dm_restore_engine::maps::{Mode, Role};
