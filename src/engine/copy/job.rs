@@ -86,7 +86,7 @@ pub struct Ended {
 /// What follows from a result.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Next {
-    /// The job has more pieces: [`Jobs::next_piece`] gives the next one when it is time. The one
+    /// The job has more pieces: [`next_piece`](super::jobs::Jobs::next_piece) gives the next one when it is time. The one
     /// that is done started at this time.
     Parked(u64),
     /// The job is done: its extents have the clone's content.
