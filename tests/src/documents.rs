@@ -94,8 +94,9 @@ mod tests {
     use std::process::Command;
 
     /// Programs that do nothing but note that they were called, and fail if they are the ones to fail.
-    const PROGRAMS: [&str; 17] = [
+    const PROGRAMS: [&str; 18] = [
         "blockdev",
+        "cmp",
         "dd",
         "dmsetup",
         "findmnt",
@@ -123,6 +124,8 @@ case "$*" in
 "--getsz /dev/m") echo "$METADATA" ;;
 "--getsz /dev/c") echo "$CLONE" ;;
 --getsz*) echo 1024 ;;
+*SOURCE*) echo "$MOUNTED" ;;
+*MOUNTPOINTS*) echo "$USED" ;;
 *%Hr:%Lr*) printf '8:%s\n' 1 2 3 ;;
 table*) echo "0 1024 restore $TABLE 128" ;;
 info*) echo 1 ;;
@@ -133,6 +136,10 @@ exit 0
 
     /// What the programs say of the devices.
     struct Devices {
+        /// What is mounted.
+        mounted: &'static str,
+        /// What `lsblk` shows of clone and metadata device.
+        used: &'static str,
         metadata_sectors: u64,
         clone_sectors: u64,
         /// Metadata device, source and clone in the volume's table.
@@ -142,6 +149,8 @@ exit 0
     impl Default for Devices {
         fn default() -> Self {
             Self {
+                mounted: "/dev/null",
+                used: "c m",
                 metadata_sectors: 4097,
                 clone_sectors: 1024,
                 table: "8:1 8:2 8:3",
@@ -175,13 +184,15 @@ exit 0
             let log = self.0.join("log");
             fs::write(&log, "").unwrap();
             let path = format!("{}:/usr/bin:/bin", self.0.display());
-            let names = "source=/dev/s metadata=/dev/m clone=/dev/c sectors=1024\n";
+            let names = "source=/dev/null metadata=/dev/m clone=/dev/c sectors=1024\n";
             let status = Command::new("bash")
                 .args(["-c", &format!("{names}{block}")])
                 .env("PATH", path)
                 .env("DIR", &self.0)
                 .env("FAILS", fails.to_string())
                 .env("MODE", mode(block))
+                .env("MOUNTED", devices.mounted)
+                .env("USED", devices.used)
                 .env("METADATA", devices.metadata_sectors.to_string())
                 .env("CLONE", devices.clone_sectors.to_string())
                 .env("TABLE", devices.table)
@@ -281,6 +292,29 @@ exit 0
             };
             let (ok, calls) = shell.run_on(&put_over, 0, &devices);
             assert_eq!((ok, overwrites(&calls)), (fits, fits), "{calls:#?}");
+        }
+    }
+
+    #[test]
+    fn nothing_is_overwritten_that_is_used_or_was_not_meant() {
+        let shell = Shell::new("used");
+        for document in [README, MANUAL] {
+            let put_over = block(document, &["dmsetup create", "format identical"]);
+            for (mounted, used, fits) in [
+                ("/dev/null", "c m", true),
+                ("/dev/zero", "c m", false),
+                ("", "c m", false),
+                ("/dev/null", "c /mnt m", false),
+                ("/dev/null", "c `-vol2 m", false),
+            ] {
+                let devices = Devices {
+                    mounted,
+                    used,
+                    ..Devices::default()
+                };
+                let (ok, calls) = shell.run_on(&put_over, 0, &devices);
+                assert_eq!((ok, overwrites(&calls)), (fits, fits), "{calls:#?}");
+            }
         }
     }
 

@@ -60,9 +60,10 @@ pub fn run(number: u64, expected: &Content) -> Result<Outcome> {
         ..Figures::default()
     };
     volume::message(&["copy_rate", &figures.held_rate.to_string()])?;
-    let before = Disks::now()?;
     let clock = Instant::now();
     volume::message(&["start_restore"])?;
+    // Samples of the clone have been read by now.
+    let before = Disks::now()?;
     volume::resume()?;
     volume::mount()?;
 

@@ -16,7 +16,7 @@ source=/dev/mapper/$me-source metadata=/dev/mapper/$me-metadata
 sectors=$(blockdev --getsz "$source")
 systemctl() { :; }
 modprobe() { [ "$1" = dm-restore ] || command modprobe "$@"; }
-findmnt() { command findmnt --tab-file "/mnt/$me/fstab" "$@"; }
+findmnt() { command findmnt $([ "$1" != --fstab ] || echo "--tab-file /mnt/$me/fstab") "$@"; }
 mount() { command mount --fstab "/mnt/$me/fstab" "$@"; }
 lvextend() { dmsetup load "${3##*/}" --table "$(cat "/mnt/$me/${3##*/}")" && dmsetup suspend "${3##*/}" && dmsetup resume "${3##*/}"; }
 qemu-nbd() { command qemu-nbd ${socket:+--socket=$socket} "$@"; }
