@@ -92,3 +92,7 @@ impl<S: Storage> Engine<S> {
         self.table_changed = true;
     }
 }
+
+#[cfg(test)]
+#[path = "../tests/begin.rs"]
+mod tests;

@@ -101,3 +101,22 @@ fn each_cause_of_a_clear_has_an_event_of_its_own() {
     assert_eq!(event(Cause::Touched, run), Some(Event::Touched(run)));
     assert_eq!(event(Cause::Copied, Run::default()), None, "undone");
 }
+
+/// The next block names the one that is on the device, however often that was tried.
+#[test]
+fn a_block_that_is_tried_again_is_the_same_block() {
+    let chain = |fails: bool| {
+        let mut device = Device::restoring(0..2);
+        device.copied(0);
+        device.flush();
+        assert!(matches!(device.next_commit(), Commit::Write(_)));
+        let Device { engine, shared, .. } = &mut device;
+        if fails {
+            let written = engine.commit_written(shared, false, 1);
+            assert!(matches!(written, Written::Again(_)), "{written:?}");
+        }
+        assert_eq!(engine.commit_written(shared, true, 2), Written::Done);
+        engine.journal.chain
+    };
+    assert_eq!(chain(true), chain(false));
+}
