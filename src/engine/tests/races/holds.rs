@@ -36,8 +36,8 @@ impl Source {
 }
 
 struct World {
-    engine: Mutex<Engine>,
-    shared: Shared,
+    engine: Mutex<Box<Engine>>,
+    shared: Box<Shared>,
     source: Source,
 }
 

@@ -79,15 +79,23 @@ mod harness {
         assert!(text.contains(words), "it fails with other words: {text}");
     }
 
+    /// On the heap, and in a call of its own: the model checker's stacks are small.
+    #[inline(never)]
+    fn engine(geometry: Geometry) -> Box<Engine> {
+        let engine = Engine::new(geometry, Features::default(), Settings::default());
+        Box::new(engine.expect("memory"))
+    }
+
+    /// The same.
+    #[inline(never)]
+    fn shared(geometry: Geometry) -> Box<Shared> {
+        Box::new(Shared::new(geometry).expect("memory"))
+    }
+
     /// A device of four extents in the middle of a restore.
-    pub fn restoring(cdm: Run, prm: Run) -> (Engine, Shared) {
+    pub fn restoring(cdm: Run, prm: Run) -> (Box<Engine>, Box<Shared>) {
         let geometry = Geometry::new(4 * EXTENT, EXTENT).expect("a good one");
-        let features = Features::default();
-        let engine = Engine::new(geometry, features, Settings::default());
-        let (mut engine, shared) = (
-            engine.expect("memory"),
-            Shared::new(geometry).expect("memory"),
-        );
+        let (mut engine, shared) = (engine(geometry), shared(geometry));
         engine.format(&shared, &NewMetadata::plain([1; 16], true));
         shared.maps.set(Role::Cdm, cdm);
         shared.maps.set(Role::Prm, prm);
