@@ -104,7 +104,7 @@ impl Files {
         let mut left = rest.next();
         let mut moved = named;
         while let Some(name) = left {
-            let below = [&at[..], &[name.clone()]].concat();
+            let below = [&at[..], std::slice::from_ref(name)].concat();
             if !self.0.contains_key(&below) {
                 break;
             }
