@@ -15,7 +15,7 @@ pub const GIB: u64 = 1 << 21;
 /// Source and clone are stamped whole up to here, for devices with small extents.
 pub const POOL: u64 = GIB;
 /// Size of the source and clone disks in sectors; sparse.
-pub const DATA_SECTORS: u64 = 512 * GIB;
+pub const DATA_SECTORS: u64 = 384 * GIB;
 /// Size of the metadata disks in sectors; sparse, blank.
 pub const METADATA_SECTORS: u64 = 4 * GIB;
 /// Behind the pool the first and the last so many sectors of each GiB are stamped.

@@ -50,7 +50,7 @@ pub fn trials() -> Vec<Trial> {
 const SECTOR: u64 = 1100;
 
 fn spec() -> Spec {
-    Spec::new(Blocks::B512, 128).length(16384)
+    Spec::new(Blocks::B512, 128).length(8192)
 }
 
 fn device(part: &Part) -> Result<Device> {
